@@ -1,0 +1,25 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    // CI has two cores; without this, vitest keeps one of them for itself.
+    maxWorkers: 2,
+    // A property of some hundred runs in float64 can outlast the default of five seconds on a busy machine.
+    testTimeout: 30_000,
+    coverage: {
+      provider: "v8",
+      include: ["src/**/*.ts"],
+      reporter: ["text-summary", "json-summary"],
+    },
+    projects: [
+      {
+        test: {
+          name: "node",
+          environment: "node",
+          include: ["test/**/*.test.ts"],
+          setupFiles: ["test/setup.ts"],
+        },
+      },
+    ],
+  },
+});
