@@ -1,0 +1,337 @@
+/**
+ * Reverse-mode automatic differentiation.
+ *
+ * The graph is data. Each call of an op leaves one record: op, inputs, attributes, output, and a depth one above the
+ * highest of its inputs'. An output is deeper than everything it was made from, so descending depth is a topological
+ * order and backward is a loop over a sorted list, not a recursion: a chain of 100,000 ops needs no stack.
+ *
+ * An op's derivative is its vjp (vector-Jacobian product), written with ops: given the cotangent g of the output, one
+ * thunk per input returns that input's cotangent, and backward calls those that are needed. Because vjps are ops, they
+ * run wherever ops run, and recording them gives gradients of gradients.
+ */
+import { shared } from "./device/state.ts";
+import type { Value } from "./device/storage.ts";
+import { checkDtype, checkShape, checkSynchronous, show, stateError, typeError } from "./errors.ts";
+import type { Tensor } from "./tensor.ts";
+
+export type Inputs = readonly Tensor[];
+
+/** What a vjp may read: the inputs, attributes and output of the call. */
+export interface Saved<I extends Inputs, A extends readonly unknown[]> {
+  readonly inputs: I;
+  readonly attrs: A;
+  readonly output: Tensor;
+}
+
+/** One thunk per input; null where there is nothing to differentiate (integers). */
+export type Cotangents<I extends Inputs> = { readonly [K in keyof I]: (() => Tensor) | null };
+
+export interface Op<I extends Inputs, A extends readonly unknown[]> {
+  readonly name: string;
+  readonly inputs: { readonly [K in keyof I]: string };
+  forward(inputs: I, ...attrs: A): Value;
+  vjp(g: Tensor, saved: Saved<I, A>): Cotangents<I>;
+}
+
+/** An op as it is called: tensors first, plain data after them. */
+export interface OpFn<I extends Inputs, A extends readonly unknown[] = []> {
+  (...args: [...I, ...A]): Tensor;
+  readonly op: Op<I, A>;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a record holds ops of every signature; each was checked where it was defined.
+export type AnyOp = Op<any, any>;
+
+/** One call of an op in the graph. */
+export interface OpRecord {
+  readonly op: AnyOp;
+  readonly attrs: readonly unknown[];
+  readonly depth: number;
+  /** The inputs and their versions at the call; null once backward has released them. */
+  inputs: Inputs | null;
+  readonly versions: readonly number[];
+  output: Tensor | null;
+}
+
+/** Makes an op callable: with tensors first and its attributes after them. */
+export function defineOp<I extends Inputs, A extends readonly unknown[] = []>(op: NoInfer<Op<I, A>>): OpFn<I, A> {
+  const count = op.inputs.length;
+  const call = (...args: unknown[]): Tensor => applyOp(op, args.slice(0, count) as unknown as I, args.slice(count));
+  return Object.assign(call, { op }) as unknown as OpFn<I, A>;
+}
+
+/** Calls an op on a list of inputs of any length, and leaves its record. */
+export function applyOp(op: AnyOp, inputs: Inputs, attrs: readonly unknown[]): Tensor {
+  const value: Value = op.forward(inputs, ...attrs);
+  const first = inputs[0];
+  const records = shared().recording && value.storage.dtype !== "int32" && inputs.some((x) => x.requiresGrad);
+  if (!records) return first.make(value, null);
+  let depth = 0;
+  for (const x of inputs) if (x.record !== null && x.record.depth > depth) depth = x.record.depth;
+  const record: OpRecord = {
+    op,
+    attrs,
+    depth: depth + 1,
+    inputs,
+    versions: inputs.map((x) => x.version),
+    output: null,
+  };
+  const output = first.make(value, record);
+  record.output = output;
+  return output;
+}
+
+/** Runs fn without recording. What it returns is not connected to a graph. fn must be synchronous. */
+export function noGrad<T>(fn: () => T): T {
+  return withRecording(false, "noGrad", fn);
+}
+
+function withRecording<T>(recording: boolean, op: string, fn: () => T): T {
+  const state = shared();
+  const before = state.recording;
+  state.recording = recording;
+  try {
+    return checkSynchronous(op, fn());
+  } finally {
+    state.recording = before;
+  }
+}
+
+export interface BackwardOptions {
+  /** Keep the graph, so that it can be walked again. Default: createGraph. */
+  retainGraph?: boolean | undefined;
+  /** Record the backward pass itself, so that gradients can be differentiated. Default: false. */
+  createGraph?: boolean | undefined;
+}
+
+/** Records reachable from y, deepest first, without going past the tensors in `stops`. */
+function recordsBehind(y: Tensor, stops: ReadonlySet<Tensor>): OpRecord[] {
+  const found = new Set<OpRecord>();
+  const stack: Tensor[] = [y];
+  for (let x = stack.pop(); x !== undefined; x = stack.pop()) {
+    const { record } = x;
+    if (record === null || found.has(record) || stops.has(x)) continue;
+    if (record.inputs === null) {
+      throw stateError(
+        "backward",
+        `the graph behind ${record.op.name}`,
+        "been freed by an earlier backward",
+        "a graph that is still there",
+        "pass retainGraph: true to the earlier one, or run the forward again",
+      );
+    }
+    found.add(record);
+    for (const input of record.inputs) if (input.requiresGrad) stack.push(input);
+  }
+  return [...found].sort((a, b) => b.depth - a.depth);
+}
+
+/** Which records lie between y and a wanted tensor: the others need no cotangent. */
+function recordsTowards(records: readonly OpRecord[], wanted: ReadonlySet<Tensor>): Set<OpRecord> {
+  const needed = new Set<OpRecord>();
+  for (let i = records.length - 1; i >= 0; i--) {
+    const record = records[i];
+    const leads = (record.inputs as Inputs).some((x) => wanted.has(x) || (x.record !== null && needed.has(x.record)));
+    if (leads) needed.add(record);
+  }
+  return needed;
+}
+
+function checkVersions(record: OpRecord): void {
+  const inputs = record.inputs as Inputs;
+  const changed = inputs.findIndex((x, i) => x.version !== record.versions[i]);
+  if (changed < 0) return;
+  throw stateError(
+    "backward",
+    `${record.op.inputs[changed] ?? `input ${changed}`} ${show(inputs[changed].shape)} of ${record.op.name}`,
+    "been changed by step() since it was read",
+    "the values of the forward pass",
+    "run the forward again after step()",
+  );
+}
+
+/** The walk: cotangents of all tensors behind y, as far as `wants` says they are needed. */
+function walk(
+  y: Tensor,
+  g: Tensor,
+  records: readonly OpRecord[],
+  wants: (x: Tensor) => boolean,
+  release: boolean,
+): Map<Tensor, Tensor> {
+  const cotangents = new Map<Tensor, Tensor>([[y, g]]);
+  // Checked before anything is computed, so that an error changes nothing.
+  for (const record of records) checkVersions(record);
+  for (const record of records) {
+    const inputs = record.inputs as Inputs;
+    const output = record.output as Tensor;
+    const gOut = cotangents.get(output);
+    if (gOut !== undefined) {
+      const thunks = record.op.vjp(gOut, { inputs, attrs: record.attrs, output });
+      inputs.forEach((x, i) => {
+        const thunk = thunks[i];
+        if (!thunk || !x.requiresGrad || !wants(x)) return;
+        const dx = thunk();
+        checkShape(`vjp of ${record.op.name}`, `cotangent of ${record.op.inputs[i] ?? i}`, dx.shape, x.shape);
+        const sum = cotangents.get(x);
+        cotangents.set(x, sum === undefined ? dx : sum.add(dx));
+      });
+      // Nobody behind it asks for it any more: what an op made is never a leaf, and the walk ends at wanted tensors.
+      cotangents.delete(output);
+    }
+    if (release) {
+      record.inputs = null;
+      record.output = null;
+    }
+  }
+  return cotangents;
+}
+
+/** The cotangent that a backward starts from: given and checked, or 1 for a scalar. */
+function seed(op: string, y: Tensor, g: Tensor | undefined): Tensor {
+  if (g !== undefined) {
+    checkShape(op, "g", g.shape, y.shape, "the cotangent has the shape of the output");
+    checkDtype(op, "g", g.dtype, [y.dtype], "the cotangent has the dtype of the output");
+    return g;
+  }
+  if (y.size !== 1) {
+    throw typeError(op, "the output", `shape ${show(y.shape)} and no cotangent`, "one element, or a cotangent g");
+  }
+  return y.onesLike();
+}
+
+/** `y.backward()`: adds dy/dx into `x.grad` of every leaf x behind y that requires a gradient. See Tensor.backward. */
+export function backward(y: Tensor, g?: Tensor, options: BackwardOptions = {}): void {
+  const { createGraph = false, retainGraph = createGraph } = options;
+  if (!y.requiresGrad) {
+    throw stateError("backward", "the output", "no graph behind it", "a result of ops on a tensor with requiresGrad");
+  }
+  const start = seed("backward", y, g);
+  const records = recordsBehind(y, new Set());
+  withRecording(createGraph, "backward", () => {
+    const cotangents = walk(y, start, records, () => true, !retainGraph);
+    for (const [x, dx] of cotangents) {
+      if (x.record === null && x.requiresGrad) x.grad = x.grad === null ? dx : x.grad.add(dx);
+    }
+  });
+}
+
+/** Cotangents of `wanted`, zeros where y does not depend on them; leaves every `x.grad` alone. */
+function pullback(y: Tensor, g: Tensor, wanted: readonly Tensor[], record: boolean): Tensor[] {
+  const stops = new Set(wanted);
+  const records = recordsBehind(y, stops);
+  const needed = recordsTowards(records, stops);
+  const wants = (x: Tensor): boolean => stops.has(x) || (x.record !== null && needed.has(x.record));
+  return withRecording(record, "vjp", () => {
+    const path = records.filter((r) => needed.has(r));
+    const cotangents = walk(y, g, path, wants, false);
+    return wanted.map((x) => cotangents.get(x) ?? x.zerosLike());
+  });
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: the arguments of a differentiated function are the caller's.
+type Args = readonly any[];
+
+/** Runs fn on aliases of its tensor arguments, so that a walk can end at them. */
+function trace<A extends Args>(op: string, fn: (...args: A) => Tensor, args: A, argnums: readonly number[]) {
+  const state = shared();
+  const records = state.recording && (state.transforms > 0 || args.some((x) => isTensor(x) && x.requiresGrad));
+  const aliases = args.map((x, i) => (argnums.includes(i) ? aliasOf(op, x, i) : x)) as unknown as A;
+  state.transforms++;
+  try {
+    const y = withRecording(true, op, () => fn(...aliases));
+    if (!isTensor(y)) throw typeError(op, "fn", `${show(y)} as its result`, "a tensor");
+    return { y, wanted: argnums.map((i) => aliases[i] as Tensor), records };
+  } finally {
+    state.transforms--;
+  }
+}
+
+const isTensor = (x: unknown): x is Tensor => (x as Tensor | null)?.[Symbol.for("moegrad.Tensor") as never] === true;
+
+/** A tensor of its own for the trace, still connected to the graph of an outer one. */
+function aliasOf(op: string, x: unknown, i: number): Tensor {
+  if (!isTensor(x)) throw typeError(op, `argument ${i}`, show(x), "a tensor", "it is differentiated");
+  checkDtype(op, `argument ${i}`, x.dtype, ["float32", "float64"], "integers have no gradient");
+  return withRecording(true, op, () => {
+    if (x.requiresGrad) return alias(x);
+    const leaf = x.detach();
+    leaf.requiresGrad = true;
+    return leaf;
+  });
+}
+
+/** y = x, as a tensor of its own. */
+const alias: OpFn<[x: Tensor]> = defineOp({
+  name: "alias",
+  inputs: ["x"],
+  forward: ([x]) => ({ storage: x.storage, shape: x.shape }),
+  vjp: (g) => [() => g],
+});
+
+export interface GradOptions {
+  /** Which arguments to differentiate by: one index or several. Default 0. */
+  argnums?: number | readonly number[] | undefined;
+}
+
+type Grads<N> = N extends readonly number[] ? Tensor[] : Tensor;
+
+/**
+ * The gradient of a scalar function: `grad(fn)(...args)` is d fn / d args[argnums].
+ *
+ * Nests: `grad((x) => grad(f)(x).sum())` is the row sum of the Hessian. Does not touch any `x.grad`.
+ *
+ * Throws   TypeError when fn's result is no scalar tensor, or returns a promise
+ * Source   the names and defaults of torch.func.grad and jax.grad
+ */
+export function grad<A extends Args, const N extends number | readonly number[] = 0>(
+  fn: (...args: A) => Tensor,
+  options: { argnums?: N | undefined } = {},
+): (...args: A) => Grads<N> {
+  const both = differentiate("grad", fn, options);
+  return (...args) => both(...args)[1] as Grads<N>;
+}
+
+/** Value and gradient of a scalar function, as a pair: `const [value, dx] = valueAndGrad(fn)(x)`. See grad. */
+export function valueAndGrad<A extends Args, const N extends number | readonly number[] = 0>(
+  fn: (...args: A) => Tensor,
+  options: { argnums?: N | undefined } = {},
+): (...args: A) => [value: Tensor, grad: Grads<N>] {
+  return differentiate("valueAndGrad", fn, options) as (...args: A) => [Tensor, Grads<N>];
+}
+
+function differentiate<A extends Args>(op: string, fn: (...args: A) => Tensor, { argnums = 0 }: GradOptions) {
+  const indices = typeof argnums === "number" ? [argnums] : argnums;
+  return (...args: A): [Tensor, Tensor | Tensor[]] => {
+    const { y, wanted, records } = trace(op, fn, args, indices);
+    const grads = y.requiresGrad
+      ? pullback(y, seed(op, y, undefined), wanted, records)
+      : wanted.map((x) => x.zerosLike());
+    return [records ? y : y.detach(), typeof argnums === "number" ? grads[0] : grads];
+  };
+}
+
+/**
+ * Value and pullback: `const [y, pull] = vjp(fn)(...args)`, then `pull(g)` gives the cotangent of every argument.
+ *
+ *   pull(g)[i] = gᵀ · ∂fn/∂args[i]
+ *
+ * pull may be called several times. Every argument must be a float tensor.
+ */
+export function vjp<A extends readonly Tensor[]>(
+  fn: (...args: A) => Tensor,
+): (...args: A) => [y: Tensor, pull: (g?: Tensor) => Tensor[]] {
+  return (...args) => {
+    const { y, wanted, records } = trace(
+      "vjp",
+      fn,
+      args,
+      args.map((_, i) => i),
+    );
+    const pull = (g?: Tensor): Tensor[] => {
+      const start = seed("vjp", y, g);
+      if (!y.requiresGrad) return wanted.map((x) => x.zerosLike());
+      return pullback(y, start, wanted, records || (shared().recording && start.requiresGrad));
+    };
+    return [records ? y : y.detach(), pull];
+  };
+}

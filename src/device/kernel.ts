@@ -1,0 +1,38 @@
+/** Kernels: one function in up to four forms. */
+
+export type DType = "float32" | "float64" | "int32";
+
+/** A flat array as a kernel reads and writes it. */
+export type Flat = Float32Array | Float64Array | Int32Array;
+
+/** One form on the host: fills `out` from `inputs`, writes every cell of it, reads nothing that it wrote by chance. */
+export type HostForm<A> = (out: Flat, inputs: readonly Flat[], attrs: A) => void;
+
+/**
+ * A kernel: one flat output, computed by forms that agree within the bound in the docstring.
+ *
+ * - `reference`: read off the formula, slow and obvious, in float64 arithmetic. It is the oracle of the tests and what
+ *   float64 tensors run.
+ * - `loops`: typed-array loops for float32 and int32, always there. Float64 arrays never enter them: V8 specialises a
+ *   loop to the kinds of array that it has seen, and one float64 call would slow the float32 path for the whole process.
+ * - `simd`, `gpu`: where they pay. A missing form means that the loops run.
+ *
+ * `check` looks at values (an index out of range, a NaN logit) before a form runs, and throws.
+ */
+export interface Kernel<A = object> {
+  readonly name: string;
+  readonly check?: (inputs: readonly Flat[], attrs: A) => void;
+  readonly reference: HostForm<A>;
+  readonly loops: HostForm<A>;
+  readonly simd?: HostForm<A>;
+  /** Source text of the gather that one GPU thread does for its own cell. */
+  readonly gpu?: (attrs: A) => string;
+}
+
+export function allocate(dtype: DType, length: number): Flat {
+  if (dtype === "float32") return new Float32Array(length);
+  return dtype === "float64" ? new Float64Array(length) : new Int32Array(length);
+}
+
+export const dtypeOf = (data: Flat): DType =>
+  data instanceof Float32Array ? "float32" : data instanceof Float64Array ? "float64" : "int32";

@@ -1,0 +1,27 @@
+/**
+ * What all copies of the library in one process share.
+ *
+ * A program can hold two copies (an ESM and a CJS one, say). Tensors of both meet in one graph, so recording must be
+ * switched for both at once: the state hangs at a registered symbol instead of living in a module.
+ */
+import type { Generator } from "../random.ts";
+import type { Flat } from "./kernel.ts";
+
+export interface SharedState {
+  /** False inside noGrad: ops leave no record. */
+  recording: boolean;
+  /** How many grad, valueAndGrad and vjp calls are running, one inside the other. */
+  transforms: number;
+  /** The generator of rand, randn and noise when none is given. */
+  generator: Generator | null;
+  /** While a gradient check listens: every int32 array made from floats, in order. These are the discrete choices. */
+  decisions: Flat[] | null;
+}
+
+const key = Symbol.for("moegrad");
+
+export function shared(): SharedState {
+  const holder = globalThis as { [key]?: SharedState };
+  holder[key] ??= { recording: true, transforms: 0, generator: null, decisions: null };
+  return holder[key];
+}

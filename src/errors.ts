@@ -1,0 +1,104 @@
+/**
+ * Errors: the only place where messages are worded.
+ *
+ * Every message reads `op: argument has X, expected Y (why)`: what was asked, what came, what would do, and the reason.
+ * RangeError stands for sizes and values, TypeError for kinds.
+ */
+
+/** A value as a message shows it: shapes as `[2, 3]`, strings quoted, long lists cut short. */
+export function show(x: unknown): string {
+  if (typeof x === "string") return JSON.stringify(x);
+  if (Array.isArray(x) || ArrayBuffer.isView(x)) {
+    const list = Array.from(x as ArrayLike<unknown>);
+    const shown = list.slice(0, 8).map(show).join(", ");
+    return list.length > 8 ? `[${shown}, … ${list.length} in all]` : `[${shown}]`;
+  }
+  if (typeof x === "function") return `function ${x.name || "(anonymous)"}`;
+  if (x === null || typeof x !== "object") return String(x);
+  return `a ${x.constructor?.name ?? "object"}`;
+}
+
+const sentence = (op: string, argument: string, actual: string, expected: string, why: string): string =>
+  `${op}: ${argument} has ${actual}, expected ${expected}${why ? ` (${why})` : ""}`;
+
+/** A size or value that is out of bounds. `actual` and `expected` complete "argument has …, expected …". */
+export function rangeError(op: string, argument: string, actual: string, expected: string, why = ""): RangeError {
+  return new RangeError(sentence(op, argument, actual, expected, why));
+}
+
+/** A thing of the wrong kind. `actual` and `expected` complete "argument has …, expected …". */
+export function typeError(op: string, argument: string, actual: string, expected: string, why = ""): TypeError {
+  return new TypeError(sentence(op, argument, actual, expected, why));
+}
+
+/** Something asked for at the wrong time, such as a backward through a graph that was freed. */
+export function stateError(op: string, argument: string, actual: string, expected: string, why = ""): Error {
+  return new Error(sentence(op, argument, actual, expected, why));
+}
+
+export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((size, i) => size === b[i]);
+
+/** Throws a RangeError unless both shapes are the same. */
+export function checkShape(
+  op: string,
+  argument: string,
+  actual: readonly number[],
+  expected: readonly number[],
+  why = "",
+): void {
+  if (!sameShape(actual, expected)) {
+    throw rangeError(op, argument, `shape ${show(actual)}`, show(expected), why);
+  }
+}
+
+/** Throws a RangeError unless the tensor has `rank` dims. */
+export function checkRank(op: string, argument: string, shape: readonly number[], rank: number, why = ""): void {
+  if (shape.length !== rank) {
+    throw rangeError(op, argument, `shape ${show(shape)}`, `${rank} ${rank === 1 ? "dim" : "dims"}`, why);
+  }
+}
+
+/** Throws a TypeError unless the dtype is one of those allowed. */
+export function checkDtype(op: string, argument: string, dtype: string, allowed: readonly string[], why = ""): void {
+  if (!allowed.includes(dtype)) throw typeError(op, argument, `dtype ${dtype}`, allowed.join(" or "), why);
+}
+
+/** Throws a TypeError unless x is an integer number; a RangeError unless min ≤ x ≤ max. */
+export function checkInteger(op: string, argument: string, x: unknown, min: number, max: number, why = ""): void {
+  const bounds =
+    max === Number.POSITIVE_INFINITY ? `an integer of at least ${min}` : `an integer from ${min} to ${max}`;
+  if (typeof x !== "number") throw typeError(op, argument, show(x), bounds, why);
+  if (!Number.isInteger(x) || x < min || x > max) throw rangeError(op, argument, show(x), bounds, why);
+}
+
+/** Throws a TypeError unless x is a number; a RangeError unless x is finite and test(x) holds, as `expected` says. */
+export function checkNumber(
+  op: string,
+  argument: string,
+  x: unknown,
+  expected: string,
+  test: (x: number) => boolean,
+  why = "",
+): void {
+  if (typeof x !== "number") throw typeError(op, argument, show(x), expected, why);
+  if (!Number.isFinite(x) || !test(x)) throw rangeError(op, argument, show(x), expected, why);
+}
+
+/** Throws a TypeError for option names that do not exist, which would otherwise be ignored in silence. */
+export function checkOptions(op: string, options: object, allowed: readonly string[]): void {
+  if (options === null || typeof options !== "object" || Array.isArray(options) || ArrayBuffer.isView(options)) {
+    throw typeError(op, "options", show(options), `an object with ${allowed.join(", ")}`);
+  }
+  for (const key of Object.keys(options)) {
+    if (!allowed.includes(key)) throw typeError(op, "options", `the name ${show(key)}`, allowed.join(", "));
+  }
+}
+
+/** Throws a TypeError when a block that has to finish before its state is restored gives back a promise. */
+export function checkSynchronous<T>(op: string, result: T): T {
+  if (typeof (result as { then?: unknown } | null)?.then === "function") {
+    throw typeError(op, "fn", "a promise as its result", "a synchronous function", "state is restored when it returns");
+  }
+  return result;
+}

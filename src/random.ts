@@ -1,0 +1,122 @@
+/**
+ * Random numbers: a seeded generator whose streams can be split by name.
+ *
+ * The core is xoshiro128** (Blackman & Vigna 2018), 128 bits of state, period 2¹²⁸ − 1. Everything that is random in the
+ * library (weights, noise, batches) draws from one of these, so the same seed gives the same run, to the last digit.
+ */
+import { checkInteger, rangeError, show, typeError } from "./errors.ts";
+
+const rotl = (x: number, k: number): number => (x << k) | (x >>> (32 - k));
+
+/** Mixes 32 bits so that each input bit reaches each output bit (the finaliser of MurmurHash3). */
+function mix(h: number): number {
+  let x = h;
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+/** Four 32-bit words from a text, by FNV-1a with four starting points. */
+function words(text: string): Uint32Array {
+  const state = new Uint32Array(4);
+  for (let w = 0; w < 4; w++) {
+    let h = mix(0x811c9dc5 + w);
+    for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+    state[w] = mix(h ^ w);
+  }
+  // xoshiro's one forbidden state is all zeros.
+  if (state.every((x) => x === 0)) state[0] = 1;
+  return state;
+}
+
+/**
+ * A seeded source of random numbers.
+ *
+ *   const rng = new Generator(7);
+ *   const init = rng.split("init"), noise = rng.split("noise");
+ *
+ * `split(label)` depends on the seed and the label alone, never on how much was drawn: adding a draw to one stream does
+ * not shift another.
+ *
+ * Throws   TypeError or RangeError when the seed is not a safe integer
+ */
+export class Generator {
+  readonly #state: Uint32Array;
+  readonly #path: string;
+  #spareNormal: number | null = null;
+
+  constructor(seed: number | string) {
+    if (typeof seed === "number" && !Number.isSafeInteger(seed)) {
+      throw rangeError("Generator", "seed", show(seed), "an integer", "of at most 2⁵³ − 1 in size");
+    }
+    if (typeof seed !== "number" && typeof seed !== "string") {
+      throw typeError("Generator", "seed", show(seed), "an integer");
+    }
+    this.#path = String(seed);
+    this.#state = words(this.#path);
+  }
+
+  /** An independent stream, the same for the same seed and label. */
+  split(label: string | number): Generator {
+    return new Generator(`${this.#path}/${label}`);
+  }
+
+  /** 32 random bits as an integer in [0, 2³²). */
+  bits(): number {
+    const s = this.#state;
+    const result = Math.imul(rotl(Math.imul(s[1], 5), 7), 9) >>> 0;
+    const t = s[1] << 9;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotl(s[3], 11);
+    return result;
+  }
+
+  /** Uniform in [0, 1), a multiple of 2⁻²⁴: exact in float32, so that rounding can never make it 1. */
+  uniform(): number {
+    return (this.bits() >>> 8) * 2 ** -24;
+  }
+
+  /** Normal with mean 0 and variance 1, by Box and Muller's transform, which gives two at a time. */
+  normal(): number {
+    if (this.#spareNormal !== null) {
+      const spare = this.#spareNormal;
+      this.#spareNormal = null;
+      return spare;
+    }
+    const radius = Math.sqrt(-2 * Math.log((this.bits() + 0.5) * 2 ** -32));
+    const angle = 2 * Math.PI * this.bits() * 2 ** -32;
+    this.#spareNormal = radius * Math.sin(angle);
+    return radius * Math.cos(angle);
+  }
+
+  /** Gumbel(0, 1): −ln(−ln u). argmax(logits + gumbel) is a draw from softmax(logits). */
+  gumbel(): number {
+    return -Math.log(-Math.log((this.bits() + 0.5) * 2 ** -32));
+  }
+
+  /** An integer in [0, n), each with the same chance: draws beyond the last full multiple of n are thrown back. */
+  integer(n: number): number {
+    checkInteger("integer", "n", n, 1, 2 ** 32);
+    const limit = 2 ** 32 - (2 ** 32 % n);
+    let x = this.bits();
+    while (x >= limit) x = this.bits();
+    return x % n;
+  }
+
+  /** A random order of 0 … n − 1, each with the same chance (Fisher and Yates). */
+  permutation(n: number): Int32Array {
+    checkInteger("permutation", "n", n, 0, 2 ** 31 - 1);
+    const order = Int32Array.from({ length: n }, (_, i) => i);
+    for (let i = n - 1; i > 0; i--) {
+      const j = this.integer(i + 1);
+      const swap = order[i];
+      order[i] = order[j];
+      order[j] = swap;
+    }
+    return order;
+  }
+}
