@@ -1,0 +1,223 @@
+/** Making tensors: from numbers, filled, counted, drawn. */
+import { allocate, type DType, dtypeOf, type Flat } from "./device/kernel.ts";
+import { shared } from "./device/state.ts";
+import { filledValue, hostValue } from "./device/storage.ts";
+import { checkDtype, checkInteger, checkNumber, checkOptions, rangeError, show, typeError } from "./errors.ts";
+import { Generator } from "./random.ts";
+import { checkSizes, type Shape, sizeOf } from "./shape.ts";
+import { type NestedArray, Tensor } from "./tensor.ts";
+
+const DTYPES = ["float32", "float64", "int32"];
+
+export interface CreateOptions {
+  /** Default "float32". */
+  dtype?: DType | undefined;
+  /** Make it a leaf that collects a gradient. Default false. */
+  requiresGrad?: boolean | undefined;
+}
+
+export interface RandomOptions extends CreateOptions {
+  /** Where the numbers come from. Default: the generator of manualSeed. */
+  rng?: Generator | undefined;
+}
+
+export type TypedArray =
+  | Flat
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array;
+
+/** Checks the dtype, puts the numbers into a tensor, and marks it when asked to. */
+function finish(op: string, data: Flat, shape: Shape, { requiresGrad = false }: CreateOptions): Tensor {
+  const x = new Tensor(hostValue(data, shape));
+  if (requiresGrad) {
+    checkDtype(op, "dtype", x.dtype, ["float32", "float64"], "requiresGrad; integers have no gradient");
+    x.requiresGrad = true;
+  }
+  return x;
+}
+
+function dtypeOption(op: string, options: CreateOptions, otherwise: DType = "float32", more: string[] = []): DType {
+  checkOptions(op, options, ["dtype", "requiresGrad", ...more]);
+  const { dtype = otherwise } = options;
+  checkDtype(op, "dtype", dtype, DTYPES);
+  return dtype;
+}
+
+/** Numbers in nested lists, flattened; every list at one depth must be as long as the first. */
+function flatten(data: NestedArray): { flat: number[]; shape: number[] } {
+  const shape: number[] = [];
+  for (let x: unknown = data; Array.isArray(x); x = x[0]) shape.push(x.length);
+  const flat: number[] = [];
+  const visit = (x: unknown, path: readonly number[]): void => {
+    const where = `the entry at ${show(path)}`;
+    if (path.length < shape.length) {
+      if (!Array.isArray(x))
+        throw typeError("tensor", where, show(x), `a list of ${shape[path.length]}`, "as the first");
+      if (x.length !== shape[path.length]) {
+        throw rangeError("tensor", where, `${x.length} entries`, `${shape[path.length]}`, "as many as the first there");
+      }
+      for (const [i, y] of x.entries()) visit(y, [...path, i]);
+      return;
+    }
+    if (typeof x !== "number")
+      throw typeError("tensor", where, show(x), "a number", `depth ${shape.length}, as the first`);
+    flat.push(x);
+  };
+  visit(data, []);
+  return { flat, shape };
+}
+
+/** Copies numbers into a dtype; refuses those that it does not have, since a change of value should never be silent. */
+function convert(source: ArrayLike<number>, dtype: DType, exact: boolean): Flat {
+  const data = allocate(dtype, source.length);
+  for (let i = 0; i < source.length; i++) {
+    const x = source[i];
+    data[i] = x;
+    const kept = data[i] === x || Number.isNaN(x);
+    const lost =
+      dtype === "int32" || exact
+        ? !kept || (dtype === "int32" && Number.isNaN(x))
+        : Number.isFinite(x) && !Number.isFinite(data[i]);
+    if (lost) throw rangeError("tensor", "data", `${show(x)} at flat index ${i}`, `numbers that ${dtype} can hold`);
+  }
+  return data;
+}
+
+/**
+ * A tensor from numbers: a number, nested lists, or any typed array (one dim; reshape it). The data is copied.
+ *
+ * Float32Array, Float64Array and Int32Array keep their dtype unless one is given; lists become float32; other typed
+ * arrays become float32 and must be exact in it.
+ *
+ * Throws   RangeError for lists of different lengths, or numbers that the dtype does not have (1.5 as int32, 10⁴⁰ as
+ *          float32); TypeError for anything that is no number
+ */
+export function tensor(data: NestedArray | TypedArray, options: CreateOptions = {}): Tensor {
+  if (ArrayBuffer.isView(data)) {
+    if (data instanceof DataView || data instanceof BigInt64Array || data instanceof BigUint64Array) {
+      throw typeError("tensor", "data", show(data.constructor.name), "a typed array of numbers");
+    }
+    const own = data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array;
+    const dtype = dtypeOption("tensor", options, own ? dtypeOf(data) : "float32");
+    const flat = own && dtype === dtypeOf(data) ? data.slice() : convert(data, dtype, !own);
+    return finish("tensor", flat, [data.length], options);
+  }
+  const dtype = dtypeOption("tensor", options);
+  if (typeof data !== "number" && !Array.isArray(data)) {
+    throw typeError("tensor", "data", show(data), "a number, nested lists of numbers, or a typed array");
+  }
+  const { flat, shape } = flatten(data);
+  return finish("tensor", convert(flat, dtype, false), shape, options);
+}
+
+/** A tensor of one number everywhere. Throws a RangeError for a bad size or a number that the dtype does not have. */
+export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
+  const dtype = dtypeOption("full", options);
+  checkSizes("full", shape);
+  const [x] = convert([value], dtype, false);
+  const filled = filledValue(x, [...shape], dtype);
+  return finish("full", filled.storage.host as Flat, filled.shape, options);
+}
+
+/** A tensor of zeros. */
+export const zeros = (shape: Shape, options: CreateOptions = {}): Tensor => full(shape, 0, options);
+
+/** A tensor of ones. */
+export const ones = (shape: Shape, options: CreateOptions = {}): Tensor => full(shape, 1, options);
+
+/** The identity matrix: n × n, or n × m. */
+export function eye(n: number, m: number = n, options: CreateOptions = {}): Tensor {
+  const dtype = dtypeOption("eye", options);
+  checkSizes("eye", [n, m]);
+  const data = allocate(dtype, n * m);
+  for (let i = 0; i < Math.min(n, m); i++) data[i * m + i] = 1;
+  return finish("eye", data, [n, m], options);
+}
+
+/**
+ * Evenly spaced numbers: `arange(end)` is 0, 1, … below end; `arange(start, end, step)` counts by step.
+ *
+ *   x[i] = start + i · step        for ⌈(end − start) / step⌉ values of i
+ *
+ * float32 unless a dtype is given. Throws a RangeError for step 0 or bounds that are not finite.
+ */
+export function arange(end: number, options?: CreateOptions): Tensor;
+export function arange(start: number, end: number, options?: CreateOptions): Tensor;
+export function arange(start: number, end: number, step: number, options?: CreateOptions): Tensor;
+export function arange(...args: (number | CreateOptions | undefined)[]): Tensor {
+  const numbers = args.filter((x) => typeof x === "number");
+  const options = (args.find((x) => typeof x === "object") ?? {}) as CreateOptions;
+  const [start, end, step = 1] = numbers.length === 1 ? [0, numbers[0]] : numbers;
+  const dtype = dtypeOption("arange", options);
+  for (const [name, x] of [
+    ["start", start],
+    ["end", end],
+    ["step", step],
+  ] as const) {
+    checkNumber(
+      "arange",
+      name,
+      x,
+      name === "step" ? "a finite number that is not 0" : "a finite number",
+      (v) => name !== "step" || v !== 0,
+    );
+  }
+  const count = Math.max(0, Math.ceil((end - start) / step));
+  const list = Array.from({ length: count }, (_, i) => start + i * step);
+  return finish("arange", convert(list, dtype, false), [count], options);
+}
+
+/** The generator that is used when none is given; seeded with 0 until manualSeed is called. */
+export function defaultGenerator(): Generator {
+  const state = shared();
+  state.generator ??= new Generator(0);
+  return state.generator;
+}
+
+/** Seeds the generator that rand, randn, randint, modules and noise use when none is given. */
+export function manualSeed(seed: number): Generator {
+  const generator = new Generator(seed);
+  shared().generator = generator;
+  return generator;
+}
+
+function drawn(op: string, shape: Shape, options: RandomOptions, draw: (rng: Generator) => number): Tensor {
+  const dtype = dtypeOption(op, options, "float32", ["rng"]);
+  checkDtype(op, "dtype", dtype, ["float32", "float64"], "draw integers with randint");
+  checkSizes(op, shape);
+  const { rng = defaultGenerator() } = options;
+  const data = allocate(dtype, sizeOf(shape));
+  for (let i = 0; i < data.length; i++) data[i] = draw(rng);
+  return finish(op, data, [...shape], options);
+}
+
+/** Uniform random numbers in [0, 1). */
+export const rand = (shape: Shape, options: RandomOptions = {}): Tensor =>
+  drawn("rand", shape, options, (rng) => rng.uniform());
+
+/** Normal random numbers of mean 0 and variance 1. */
+export const randn = (shape: Shape, options: RandomOptions = {}): Tensor =>
+  drawn("randn", shape, options, (rng) => rng.normal());
+
+/** Random integers, low ≤ x < high, as int32. */
+export function randint(
+  low: number,
+  high: number,
+  shape: Shape,
+  options: { rng?: Generator | undefined } = {},
+): Tensor {
+  checkOptions("randint", options, ["rng"]);
+  checkInteger("randint", "low", low, -(2 ** 31), 2 ** 31 - 1);
+  checkInteger("randint", "high", high, low + 1, 2 ** 31, "above low");
+  checkSizes("randint", shape);
+  const { rng = defaultGenerator() } = options;
+  const data = new Int32Array(sizeOf(shape));
+  for (let i = 0; i < data.length; i++) data[i] = low + rng.integer(high - low);
+  return finish("randint", data, [...shape], {});
+}

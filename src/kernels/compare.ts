@@ -1,0 +1,131 @@
+/**
+ * Comparisons and choices.
+ *
+ *   y[i] = 1 if a[i] ⋛ b[i], else 0          int32, no gradient
+ *   where(c, a, b)[i] = a[i] if c[i] ≠ 0, else b[i]
+ */
+import { defineOp, type OpFn } from "../autograd.ts";
+import type { Flat, Kernel } from "../device/kernel.ts";
+import { run } from "../device/run.ts";
+import { checkDtype, rangeError, show } from "../errors.ts";
+import { broadcastShapes } from "../shape.ts";
+import type { Tensor } from "../tensor.ts";
+import { type Broadcast, binaryKernel, type Operand, operands, type Row, runBinary } from "./elementwise.ts";
+
+const eqRow: Row = (out, o, a, p, s, b, q, t, n) => {
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] === b[q] ? 1 : 0;
+};
+const neRow: Row = (out, o, a, p, s, b, q, t, n) => {
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] === b[q] ? 0 : 1;
+};
+const ltRow: Row = (out, o, a, p, s, b, q, t, n) => {
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] < b[q] ? 1 : 0;
+};
+const leRow: Row = (out, o, a, p, s, b, q, t, n) => {
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] <= b[q] ? 1 : 0;
+};
+
+export const eqKernel = binaryKernel("eq", (a, b) => Number(a === b), eqRow);
+export const neKernel = binaryKernel("ne", (a, b) => Number(a !== b), neRow);
+export const ltKernel = binaryKernel("lt", (a, b) => Number(a < b), ltRow);
+export const leKernel = binaryKernel("le", (a, b) => Number(a <= b), leRow);
+
+function comparison(name: string, kernel: Kernel<Broadcast>): OpFn<[a: Tensor, b: Tensor]> {
+  return defineOp({
+    name,
+    inputs: ["a", "b"],
+    forward: ([a, b]) => runBinary(kernel, a, b, "int32"),
+    vjp: () => [null, null],
+  });
+}
+
+const eqOp = comparison("eq", eqKernel);
+const neOp = comparison("ne", neKernel);
+const ltOp = comparison("lt", ltKernel);
+const leOp = comparison("le", leKernel);
+
+/** 1 where a = b, else 0: int32, with broadcasting. NaN equals nothing. */
+export const eq = (a: Operand, b: Operand): Tensor => eqOp(...operands("eq", a, b));
+
+/** 1 where a ≠ b, else 0: int32, with broadcasting. */
+export const ne = (a: Operand, b: Operand): Tensor => neOp(...operands("ne", a, b));
+
+/** 1 where a < b, else 0: int32, with broadcasting. */
+export const lt = (a: Operand, b: Operand): Tensor => ltOp(...operands("lt", a, b));
+
+/** 1 where a ≤ b, else 0: int32, with broadcasting. */
+export const le = (a: Operand, b: Operand): Tensor => leOp(...operands("le", a, b));
+
+/** 1 where a > b, else 0: int32, with broadcasting. */
+export const gt = (a: Operand, b: Operand): Tensor => {
+  const [x, y] = operands("gt", a, b);
+  return ltOp(y, x);
+};
+
+/** 1 where a ≥ b, else 0: int32, with broadcasting. */
+export const ge = (a: Operand, b: Operand): Tensor => {
+  const [x, y] = operands("ge", a, b);
+  return leOp(y, x);
+};
+
+const choose = (out: Flat, [c, a, b]: readonly Flat[]): void => {
+  for (let i = 0; i < out.length; i++) out[i] = c[i] !== 0 ? a[i] : b[i];
+};
+
+export const whereKernel: Kernel = {
+  name: "where",
+  reference: choose,
+  loops: (out, [c, a, b]) => {
+    for (let i = 0; i < out.length; i++) out[i] = c[i] !== 0 ? a[i] : b[i];
+  },
+};
+
+const whereOp: OpFn<[condition: Tensor, a: Tensor, b: Tensor]> = defineOp({
+  name: "where",
+  inputs: ["condition", "a", "b"],
+  forward: ([c, a, b]) => run(whereKernel, [c, a, b], {}, a.shape, a.dtype),
+  vjp: (g, { inputs: [c] }) => [null, () => c.where(g, 0), () => c.where(0, g)],
+});
+
+/**
+ * Choose: a where the condition is not 0, else b, with broadcasting. The other side is not read, so that its NaN or ∞
+ * does not come through, and its gradient is exactly 0.
+ *
+ * Shapes   condition int32, a, b broadcastable → their common shape
+ * Throws   RangeError when the shapes do not broadcast, TypeError when the condition is not int32 or the dtypes differ
+ */
+export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  checkDtype("where", "condition", condition.dtype, ["int32"], "make one with eq, lt, …");
+  const [x, y] = operands("where", a, b);
+  const shape = broadcastShapes("where", condition.shape, broadcastShapes("where", x.shape, y.shape));
+  return whereOp(condition.expand(shape), x.expand(shape), y.expand(shape));
+}
+
+/** max(low, min(high, x)) for every element; NaN stays. */
+export const clampKernel: Kernel<{ min: number; max: number }> = {
+  name: "clamp",
+  reference: (out, [x], { min, max }) => {
+    for (let i = 0; i < out.length; i++) out[i] = x[i] < min ? min : x[i] > max ? max : x[i];
+  },
+  loops: (out, [x], { min, max }) => {
+    for (let i = 0; i < out.length; i++) out[i] = x[i] < min ? min : x[i] > max ? max : x[i];
+  },
+};
+
+const clampOp: OpFn<[x: Tensor], [min: number, max: number]> = defineOp({
+  name: "clamp",
+  inputs: ["x"],
+  forward: ([x], min, max) => run(clampKernel, [x], { min, max }, x.shape, x.dtype),
+  vjp: (g, { inputs: [x], attrs: [min, max] }) => [() => x.ge(min).mul(x.le(max)).where(g, 0)],
+});
+
+/**
+ * Clamp: y = max(low, min(high, x)); a bound left out is open. The gradient is g inside, bounds included, else 0.
+ *
+ * Throws   RangeError when low > high
+ */
+export function clamp(x: Tensor, low: number | undefined = -Infinity, high: number | undefined = Infinity): Tensor {
+  if (!(low <= high)) throw rangeError("clamp", "low", show(low), `at most high = ${show(high)}`);
+  checkDtype("clamp", "x", x.dtype, ["float32", "float64"]);
+  return clampOp(x, low, high);
+}

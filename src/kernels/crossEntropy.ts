@@ -1,0 +1,211 @@
+/**
+ * Cross entropy between logits and class indices, and its kin.
+ *
+ *   loss[n] = −Σ_c q[n, c] · logSoftmax(x[n])[c]        q = one-hot of the target, smoothed: (1 − ε) · oneHot + ε / C
+ *
+ * Adjoint of the loss of a row: g · (softmax(x) − q).
+ */
+import { defineOp, type OpFn } from "../autograd.ts";
+import type { Flat, Kernel } from "../device/kernel.ts";
+import { run } from "../device/run.ts";
+import {
+  checkDtype,
+  checkNumber,
+  checkOptions,
+  checkRank,
+  checkShape,
+  rangeError,
+  show,
+  typeError,
+} from "../errors.ts";
+import type { Tensor } from "../tensor.ts";
+
+interface LossAttrs {
+  readonly C: number;
+  /** Rows with this target count nowhere. */
+  readonly ignoreIndex: number;
+  readonly smoothing: number;
+}
+
+function checkTargets(op: string, targets: Flat, C: number, ignoreIndex: number): void {
+  const bad = targets.findIndex((c) => c !== ignoreIndex && (c < 0 || c >= C));
+  if (bad < 0) return;
+  throw rangeError(
+    op,
+    "target",
+    `${targets[bad]} at index ${bad}`,
+    `classes from 0 to ${C - 1}`,
+    `or ${ignoreIndex} to ignore a row`,
+  );
+}
+
+/** Error    float32: computed in float64, rounded once */
+export const crossEntropyKernel: Kernel<LossAttrs> = {
+  name: "crossEntropy",
+  check: ([, target], { C, ignoreIndex }) => checkTargets("crossEntropy", target, C, ignoreIndex),
+  reference(out, [x, target], { C, ignoreIndex, smoothing }) {
+    for (let n = 0; n < out.length; n++) {
+      const row = Array.from(x.subarray(n * C, (n + 1) * C));
+      const m = Math.max(...row);
+      const lse = m + Math.log(row.reduce((sum, v) => sum + Math.exp(v - m), 0));
+      const q = row.map((_, c) => (c === target[n] ? 1 - smoothing : 0) + smoothing / C);
+      out[n] = target[n] === ignoreIndex ? 0 : row.reduce((sum, v, c) => sum + q[c] * (lse - v), 0);
+    }
+  },
+  loops(out, [x, target], { C, ignoreIndex, smoothing }) {
+    for (let n = 0; n < out.length; n++) {
+      if (target[n] === ignoreIndex) continue;
+      const at = n * C;
+      let m = -Infinity;
+      let total = 0;
+      for (let i = at; i < at + C; i++) {
+        if (!(x[i] <= m)) m = x[i];
+        total += x[i];
+      }
+      let sum = 0;
+      for (let i = at; i < at + C; i++) sum += Math.exp(x[i] - m);
+      const lse = m + Math.log(sum);
+      // total is left out at smoothing 0, where −∞ logits would make it 0 · ∞.
+      out[n] =
+        smoothing === 0 ? lse - x[at + target[n]] : lse - (1 - smoothing) * x[at + target[n]] - (smoothing * total) / C;
+    }
+  },
+};
+
+/** q[n, c] as the loss has it, float; rows to ignore are 0. */
+export const targetsKernel: Kernel<LossAttrs> = {
+  name: "targets",
+  reference: fillTargets,
+  loops: fillTargets,
+};
+
+function fillTargets(out: Flat, [target]: readonly Flat[], { C, ignoreIndex, smoothing }: LossAttrs): void {
+  if (smoothing > 0) out.fill(smoothing / C);
+  for (let n = 0; n < target.length; n++) {
+    if (target[n] === ignoreIndex) out.fill(0, n * C, (n + 1) * C);
+    else out[n * C + target[n]] += 1 - smoothing;
+  }
+}
+
+/** Loss of each row. */
+const rowLosses: OpFn<[x: Tensor, target: Tensor], [ignoreIndex: number, smoothing: number]> = defineOp({
+  name: "crossEntropy",
+  inputs: ["logits", "target"],
+  forward: ([x, target], ignoreIndex, smoothing) =>
+    run(crossEntropyKernel, [x, target], { C: x.shape[1], ignoreIndex, smoothing }, target.shape, x.dtype),
+  vjp: (g, { inputs: [x, target], attrs: [ignoreIndex, smoothing] }) => [
+    () => {
+      const q = x.make(run(targetsKernel, [target], { C: x.shape[1], ignoreIndex, smoothing }, x.shape, x.dtype), null);
+      const kept = target.ne(ignoreIndex).to(x.dtype);
+      return x
+        .softmax()
+        .sub(q)
+        .mul(g.mul(kept).reshape([g.size, 1]));
+    },
+    null,
+  ],
+});
+
+export type Reduction = "mean" | "sum" | "none";
+
+export interface CrossEntropyOptions {
+  /** "mean" over the rows that count, "sum", or "none": a loss per row. Default "mean". */
+  reduction?: Reduction | undefined;
+  /** Rows with this target have loss and gradient 0 and are not counted. Default −100. */
+  ignoreIndex?: number | undefined;
+  /** ε: the share of the target spread evenly over all classes. Default 0. */
+  labelSmoothing?: number | undefined;
+}
+
+/** Losses per row as asked for. `count`: how many rows a mean is over. */
+export function reduceLoss(op: string, losses: Tensor, reduction: Reduction, count: Tensor | number): Tensor {
+  if (reduction === "none") return losses;
+  if (reduction === "sum") return losses.sum();
+  if (reduction === "mean") return losses.sum().div(count);
+  throw typeError(op, "reduction", show(reduction), '"mean", "sum" or "none"');
+}
+
+/** Checks that a mean has a row to be over. */
+const countKernel: Kernel<{ op: string; ignoreIndex: number }> = {
+  name: "count",
+  reference: countRows,
+  loops: countRows,
+};
+
+function countRows(
+  out: Flat,
+  [target]: readonly Flat[],
+  { op, ignoreIndex }: { op: string; ignoreIndex: number },
+): void {
+  let count = 0;
+  for (let n = 0; n < target.length; n++) if (target[n] !== ignoreIndex) count++;
+  if (count === 0)
+    throw rangeError(op, "target", "no row that counts", "at least one for a mean", 'or reduction: "sum"');
+  out[0] = count;
+}
+
+const rowCount = (op: string, target: Tensor, ignoreIndex: number, like: Tensor): Tensor =>
+  like.make(run(countKernel, [target], { op, ignoreIndex }, [], like.dtype), null);
+
+function checkLoss(op: string, x: Tensor, target: Tensor): void {
+  checkRank(op, op === "nllLoss" ? "logProbs" : "logits", x.shape, 2, "rows and classes; reshape other dims into rows");
+  checkDtype(op, op === "nllLoss" ? "logProbs" : "logits", x.dtype, ["float32", "float64"]);
+  checkDtype(op, "target", target.dtype, ["int32"], "class indices; convert with to()");
+  checkShape(op, "target", target.shape, [x.shape[0]], "one class per row");
+}
+
+/**
+ * Cross entropy of logits against class indices, in nats.
+ *
+ *   loss = mean over n of −Σ_c q[n, c] · logSoftmax(x[n])[c]       q = (1 − ε) · oneHot(target[n]) + ε / C
+ *
+ * Shapes   logits [N, C], target int32 [N] → scalar, or [N] with reduction "none"
+ * Error    float32: a row is computed in float64 and rounded once
+ * Throws   RangeError for a class that is not there, or a mean over no rows; TypeError unless target is int32
+ * Source   PyTorch's cross_entropy, names and defaults
+ */
+export function crossEntropy(logits: Tensor, target: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  checkOptions("crossEntropy", options, ["reduction", "ignoreIndex", "labelSmoothing"]);
+  const { reduction = "mean", ignoreIndex = -100, labelSmoothing = 0 } = options;
+  checkLoss("crossEntropy", logits, target);
+  checkNumber("crossEntropy", "labelSmoothing", labelSmoothing, "a number from 0 to 1", (e) => e >= 0 && e <= 1);
+  const count = reduction === "mean" ? rowCount("crossEntropy", target, ignoreIndex, logits) : 1;
+  return reduceLoss("crossEntropy", rowLosses(logits, target, ignoreIndex, labelSmoothing), reduction, count);
+}
+
+/**
+ * Negative log likelihood of class indices under log probabilities: loss = mean over n of −logProbs[n, target[n]].
+ *
+ * Shapes   logProbs [N, C], target int32 [N] → scalar, or [N] with reduction "none"
+ * Throws   as crossEntropy
+ */
+export function nllLoss(
+  logProbs: Tensor,
+  target: Tensor,
+  options: Omit<CrossEntropyOptions, "labelSmoothing"> = {},
+): Tensor {
+  checkOptions("nllLoss", options, ["reduction", "ignoreIndex"]);
+  const { reduction = "mean", ignoreIndex = -100 } = options;
+  checkLoss("nllLoss", logProbs, target);
+  const [N, C] = logProbs.shape;
+  const attrs = { C, ignoreIndex, smoothing: 0 };
+  const kernel = { ...targetsKernel, check: ([t]: readonly Flat[]) => checkTargets("nllLoss", t, C, ignoreIndex) };
+  const q = logProbs.make(run(kernel, [target], attrs, [N, C], logProbs.dtype), null);
+  const count = reduction === "mean" ? rowCount("nllLoss", target, ignoreIndex, logProbs) : 1;
+  // where rather than a product: a class that is not asked for may have −∞.
+  return reduceLoss("nllLoss", q.ne(0).where(logProbs, 0).sum({ dim: -1 }).neg(), reduction, count);
+}
+
+/**
+ * Mean squared error: mean of (x − target)² over all elements.
+ *
+ * Shapes   x and target alike → scalar, or their shape with reduction "none"
+ * Throws   RangeError when the shapes differ (nothing is broadcast) or a mean is over nothing
+ */
+export function mseLoss(x: Tensor, target: Tensor, options: { reduction?: Reduction | undefined } = {}): Tensor {
+  checkOptions("mseLoss", options, ["reduction"]);
+  checkShape("mseLoss", "target", target.shape, x.shape, "the shape of x");
+  const { reduction = "mean" } = options;
+  if (reduction === "mean" && x.size === 0) throw rangeError("mseLoss", "x", "no element", "at least one for a mean");
+  return reduceLoss("mseLoss", x.sub(target).square(), reduction, x.size);
+}

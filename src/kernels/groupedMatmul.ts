@@ -1,0 +1,206 @@
+/**
+ * Grouped matmul: rows in groups, each group times a matrix of its own. This is how experts compute.
+ *
+ *   y[s, :] = x[s, :] · w[e]        for the rows s of group e: offsets[e] ≤ s < offsets[e+1]
+ *   y[s, :] = 0                     for rows beyond the last group
+ *
+ * Its weight gradient is the grouped outer product dw[e] = Σ_{s in e} x[s]ᵀ · g[s], exactly 0 for an empty group. The two
+ * are each other's derivatives, so gradients of gradients come for free.
+ *
+ * Source   Gale et al. 2022, "MegaBlocks"; jax.lax.ragged_dot
+ */
+import { defineOp, type OpFn } from "../autograd.ts";
+import type { Flat, Kernel } from "../device/kernel.ts";
+import { run } from "../device/run.ts";
+import { hostValue } from "../device/storage.ts";
+import { checkDtype, checkInteger, checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
+import type { Tensor } from "../tensor.ts";
+import { gemm, gemmReference, matrix } from "./gemm.ts";
+import { offsetsOf } from "./sort.ts";
+
+interface GroupedAttrs {
+  readonly D: number;
+  readonly N: number;
+  /** Whether w is stored [E, N, D]. */
+  readonly transposed: boolean;
+}
+
+/** Groups never reach beyond the rows: offsets ends at S or before. */
+function checkOffsets(offsets: Flat, S: number): void {
+  const end = offsets[offsets.length - 1];
+  if (end > S) throw rangeError("groupedMatmul", "groupSizes", `a sum of ${end}`, `at most ${S}`, "the rows of x");
+}
+
+const rowsForm =
+  (product: typeof gemm) =>
+  (out: Flat, [x, w, offsets]: readonly Flat[], { D, N, transposed }: GroupedAttrs): void => {
+    const E = offsets.length - 1;
+    for (let e = 0; e < E; e++) {
+      const rows = offsets[e + 1] - offsets[e];
+      const X = matrix(x, offsets[e] * D, rows, D, false);
+      const W = matrix(w, e * D * N, D, N, transposed);
+      if (rows > 0) product(out, offsets[e] * N, X, W, rows, N, D);
+    }
+    out.fill(0, offsets[E] * N);
+  };
+
+/** Error    as matmul: accumulated in float64 in order of d, rounded once; a row does not depend on the others */
+export const groupedMatmulKernel: Kernel<GroupedAttrs> = {
+  name: "groupedMatmul",
+  check: ([x, , offsets], { D }) => checkOffsets(offsets, D === 0 ? Infinity : x.length / D),
+  reference: rowsForm(gemmReference),
+  loops: rowsForm(gemm),
+};
+
+const outerForm =
+  (product: typeof gemm) =>
+  (out: Flat, [x, g, offsets]: readonly Flat[], { D, N }: { D: number; N: number }): void => {
+    for (let e = 0; e + 1 < offsets.length; e++) {
+      const rows = offsets[e + 1] - offsets[e];
+      const X = matrix(x, offsets[e] * D, D, rows, true);
+      const G = matrix(g, offsets[e] * N, rows, N, false);
+      product(out, e * D * N, X, G, D, N, rows);
+    }
+  };
+
+/** Error    accumulated in float64 in order of s, rounded once */
+export const groupedOuterKernel: Kernel<{ D: number; N: number }> = {
+  name: "groupedOuter",
+  reference: outerForm(gemmReference),
+  loops: outerForm(gemm),
+};
+
+/** Grouped matmul by offsets int32 [E+1]; w [E, D, N], or [E, N, D] when transposed. */
+export const groupedMatmulAt: OpFn<[x: Tensor, w: Tensor, offsets: Tensor], [transposed: boolean]> = defineOp({
+  name: "groupedMatmul",
+  inputs: ["x", "w", "offsets"],
+  forward([x, w, offsets], transposed) {
+    const [S, D] = x.shape;
+    const N = w.shape[transposed ? 1 : 2];
+    return run(groupedMatmulKernel, [x, w, offsets], { D, N, transposed }, [S, N], x.dtype);
+  },
+  vjp: (g, { inputs: [x, w, offsets], attrs: [transposed] }) => [
+    () => groupedMatmulAt(g, w, offsets, !transposed),
+    () => (transposed ? groupedOuter(g, x, offsets) : groupedOuter(x, g, offsets)),
+    null,
+  ],
+});
+
+/** y[e] = Σ_{s in group e} x[s]ᵀ · g[s]: x [S, D], g [S, N], offsets int32 [E+1] → [E, D, N]. */
+export const groupedOuter: OpFn<[x: Tensor, g: Tensor, offsets: Tensor]> = defineOp({
+  name: "groupedOuter",
+  inputs: ["x", "g", "offsets"],
+  forward([x, g, offsets]) {
+    const [D, N] = [x.shape[1], g.shape[1]];
+    return run(groupedOuterKernel, [x, g, offsets], { D, N }, [offsets.size - 1, D, N], x.dtype);
+  },
+  vjp: (h, { inputs: [x, g, offsets] }) => [
+    () => groupedMatmulAt(g, h, offsets, true),
+    () => groupedMatmulAt(x, h, offsets, false),
+    null,
+  ],
+});
+
+/** Error    exact */
+export const groupRowsKernel: Kernel<{ N: number }> = {
+  name: "groupRows",
+  reference(out, [b, offsets], { N }) {
+    out.fill(0);
+    for (let e = 0; e + 1 < offsets.length; e++) {
+      for (let s = offsets[e]; s < offsets[e + 1]; s++) for (let n = 0; n < N; n++) out[s * N + n] = b[e * N + n];
+    }
+  },
+  loops(out, [b, offsets], { N }) {
+    for (let e = 0; e + 1 < offsets.length; e++) {
+      const row = b.subarray(e * N, (e + 1) * N);
+      for (let s = offsets[e]; s < offsets[e + 1]; s++) out.set(row, s * N);
+    }
+    out.fill(0, offsets[offsets.length - 1] * N);
+  },
+};
+
+/** Error    float32: accumulated in float64, rounded once */
+export const groupSumsKernel: Kernel<{ N: number }> = {
+  name: "groupSums",
+  reference(out, [x, offsets], { N }) {
+    for (let e = 0; e + 1 < offsets.length; e++) {
+      for (let n = 0; n < N; n++) {
+        let sum = 0;
+        for (let s = offsets[e]; s < offsets[e + 1]; s++) sum += x[s * N + n];
+        out[e * N + n] = sum;
+      }
+    }
+  },
+  loops(out, [x, offsets], { N }) {
+    const sums = new Float64Array(N);
+    for (let e = 0; e + 1 < offsets.length; e++) {
+      sums.fill(0);
+      for (let s = offsets[e], p = s * N; s < offsets[e + 1]; s++) {
+        for (let n = 0; n < N; n++, p++) sums[n] += x[p];
+      }
+      out.set(sums, e * N);
+    }
+  },
+};
+
+/** y[s, :] = b[e, :] for the rows s of group e, 0 beyond: b [E, N], offsets int32 [E+1] → [S, N]. */
+export const groupRows: OpFn<[b: Tensor, offsets: Tensor], [S: number]> = defineOp({
+  name: "groupRows",
+  inputs: ["b", "offsets"],
+  forward: ([b, offsets], S) => run(groupRowsKernel, [b, offsets], { N: b.shape[1] }, [S, b.shape[1]], b.dtype),
+  vjp: (g, { inputs: [, offsets] }) => [() => groupSums(g, offsets), null],
+});
+
+/** y[e, :] = Σ_{s in group e} x[s, :]: x [S, N], offsets int32 [E+1] → [E, N]. The adjoint of groupRows. */
+export const groupSums: OpFn<[x: Tensor, offsets: Tensor]> = defineOp({
+  name: "groupSums",
+  inputs: ["x", "offsets"],
+  forward([x, offsets]) {
+    const N = x.shape[1];
+    return run(groupSumsKernel, [x, offsets], { N }, [offsets.size - 1, N], x.dtype);
+  },
+  vjp: (g, { inputs: [x, offsets] }) => [() => groupRows(g, offsets, x.shape[0]), null],
+});
+
+/**
+ * Grouped matmul: the first groupSizes[0] rows of x times w[0], the next groupSizes[1] times w[1], and so on.
+ *
+ *   y[s, :] = x[s, :] · w[e]        e = the group of row s; rows beyond the last group are exactly 0
+ *
+ * An empty group costs nothing and its weight gradient is exactly 0.
+ *
+ * Shapes   x [S, D], w [E, D, N], groupSizes: E integers with a sum of at most S → y [S, N]
+ * Cost     2 · Σ groupSizes · D · N flops
+ * Error    float32: accumulated in float64 in order of d, rounded once
+ * Throws   RangeError for shapes that do not fit or sizes that are negative or too many; TypeError for mixed dtypes
+ * Source   jax.lax.ragged_dot, torch's grouped_mm
+ */
+export function groupedMatmul(x: Tensor, w: Tensor, groupSizes: readonly number[] | Int32Array | Tensor): Tensor {
+  checkRank("groupedMatmul", "x", x.shape, 2, "rows and features");
+  checkRank("groupedMatmul", "w", w.shape, 3, "groups, inputs and outputs");
+  checkDtype("groupedMatmul", "x", x.dtype, ["float32", "float64"]);
+  if (x.dtype !== w.dtype) {
+    throw typeError("groupedMatmul", "the pair x, w", `dtypes ${x.dtype} and ${w.dtype}`, "one dtype");
+  }
+  const [E, D] = w.shape;
+  if (x.shape[1] !== D) {
+    throw rangeError("groupedMatmul", "w", `shape ${show(w.shape)}`, `[${E}, ${x.shape[1]}, N]`, "D of x");
+  }
+  return groupedMatmulAt(x, w, offsetsOf(sizesTensor(x, groupSizes, E)), false);
+}
+
+function sizesTensor(like: Tensor, sizes: readonly number[] | Int32Array | Tensor, E: number): Tensor {
+  if (Array.isArray(sizes) || sizes instanceof Int32Array) {
+    for (const n of sizes) checkInteger("groupedMatmul", "groupSizes", n, 0, 2 ** 31 - 1);
+    const data = Int32Array.from(sizes as ArrayLike<number>);
+    checkShape("groupedMatmul", "groupSizes", [data.length], [E], "one size per matrix of w");
+    return like.make(hostValue(data, [E]), null);
+  }
+  const tensor = sizes as Tensor;
+  if (tensor?.dtype === undefined) {
+    throw typeError("groupedMatmul", "groupSizes", show(sizes), "numbers, an Int32Array or an int32 tensor");
+  }
+  checkDtype("groupedMatmul", "groupSizes", tensor.dtype, ["int32"]);
+  checkShape("groupedMatmul", "groupSizes", tensor.shape, [E], "one size per matrix of w");
+  return tensor;
+}

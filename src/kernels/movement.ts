@@ -1,0 +1,325 @@
+/**
+ * Movement: the same numbers in another order or shape.
+ *
+ *   y[i₀, i₁, …] = x[offset + Σ_d i_d · stride_d]        permute, expand and slice are this, with other strides
+ *
+ * Adjoints: permute ↔ the inverse permute, expand ↔ sumTo, slice ↔ place (into zeros), concat ↔ slices.
+ * Error    exact
+ */
+import { applyOp, defineOp, type Op, type OpFn } from "../autograd.ts";
+import type { Flat, Kernel } from "../device/kernel.ts";
+import { run } from "../device/run.ts";
+import { checkInteger, checkShape, rangeError, show, typeError } from "../errors.ts";
+import { broadcastStrides, checkDim, checkSizes, type Shape, sizeOf, stridesOf } from "../shape.ts";
+import type { Tensor } from "../tensor.ts";
+import { type Span, spanOf } from "./reduce.ts";
+
+interface Strided {
+  readonly shape: Shape;
+  readonly strides: readonly number[];
+  readonly offset: number;
+}
+
+/** Calls visit(flat position in x, step, flat position in y, n) for every row along the last dim. */
+function forEachRun(
+  { shape, strides, offset }: Strided,
+  visit: (x: number, step: number, y: number, n: number) => void,
+): void {
+  if (sizeOf(shape) === 0) return;
+  const last = shape.length - 1;
+  if (last < 0) return visit(offset, 0, 0, 1);
+  const index = new Array<number>(last).fill(0);
+  for (let y = 0, p = offset; ; y += shape[last]) {
+    visit(p, strides[last], y, shape[last]);
+    let d = last - 1;
+    for (; d >= 0; d--) {
+      p += strides[d];
+      if (++index[d] < shape[d]) break;
+      p -= strides[d] * shape[d];
+      index[d] = 0;
+    }
+    if (d < 0) return;
+  }
+}
+
+/** Reads x along strides. */
+export const stridedKernel: Kernel<Strided> = {
+  name: "strided",
+  reference(out, [x], { shape, strides, offset }) {
+    const own = stridesOf(shape);
+    for (let i = 0; i < out.length; i++) {
+      let p = offset;
+      for (let d = 0; d < shape.length; d++) p += (Math.floor(i / own[d]) % shape[d]) * strides[d];
+      out[i] = x[p];
+    }
+  },
+  loops(out, [x], plan) {
+    forEachRun(plan, (p, step, y, n) => {
+      if (step === 1) for (let i = 0; i < n; i++) out[y + i] = x[p + i];
+      else for (let i = 0; i < n; i++) out[y + i] = x[p + i * step];
+    });
+  },
+};
+
+/** Writes g along strides into zeros: the adjoint of reading there, when no cell is read twice. */
+export const placeKernel: Kernel<Strided> = {
+  name: "place",
+  reference(out, [g], { shape, strides, offset }) {
+    const own = stridesOf(shape);
+    for (let i = 0; i < g.length; i++) {
+      let p = offset;
+      for (let d = 0; d < shape.length; d++) p += (Math.floor(i / own[d]) % shape[d]) * strides[d];
+      out[p] = g[i];
+    }
+  },
+  loops(out, [g], plan) {
+    forEachRun(plan, (p, step, y, n) => {
+      for (let i = 0; i < n; i++) out[p + i * step] = g[y + i];
+    });
+  },
+};
+
+const permuteOp: OpFn<[x: Tensor], [dims: readonly number[]]> = defineOp({
+  name: "permute",
+  inputs: ["x"],
+  forward([x], dims) {
+    const from = stridesOf(x.shape);
+    const shape = dims.map((d) => x.shape[d]);
+    return run(stridedKernel, [x], { shape, strides: dims.map((d) => from[d]), offset: 0 }, shape, x.dtype);
+  },
+  vjp: (g, { attrs: [dims] }) => [
+    () =>
+      permuteOp(
+        g,
+        dims.map((_, d) => dims.indexOf(d)),
+      ),
+  ],
+});
+
+/**
+ * Dims in another order: y.shape[i] = x.shape[dims[i]].
+ *
+ * Throws   RangeError unless every dim is named once
+ */
+export function permute(x: Tensor, dims: readonly number[]): Tensor {
+  const rank = x.shape.length;
+  const order = dims.map((d) => checkDim("permute", d, rank, "dims"));
+  if (order.length !== rank || new Set(order).size !== rank) {
+    throw rangeError("permute", "dims", show(dims), `each of the ${rank} dims of ${show(x.shape)} once`);
+  }
+  return permuteOp(x, order);
+}
+
+/** Two dims swapped; by default the last two, which is the transpose of a matrix. */
+export function transpose(x: Tensor, dim0 = -2, dim1 = -1): Tensor {
+  const rank = x.shape.length;
+  const [a, b] = [checkDim("transpose", dim0, rank, "dim0"), checkDim("transpose", dim1, rank, "dim1")];
+  const order = x.shape.map((_, d) => (d === a ? b : d === b ? a : d));
+  return a === b ? x : permuteOp(x, order);
+}
+
+// The numbers stay where they are: input and output share their storage.
+const reshapeOp: OpFn<[x: Tensor], [shape: Shape]> = defineOp({
+  name: "reshape",
+  inputs: ["x"],
+  forward: ([x], shape) => ({ storage: x.storage, shape }),
+  vjp: (g, { inputs: [x] }) => [() => reshapeOp(g, x.shape)],
+});
+
+/**
+ * The same numbers, row by row, in another shape; one size may be −1 and is worked out. Costs nothing: storage is shared.
+ *
+ * Throws   RangeError when the sizes do not multiply to x's
+ */
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  const open = shape.indexOf(-1);
+  const sizes = [...shape];
+  if (open >= 0) {
+    const rest = sizeOf(shape.filter((_, d) => d !== open));
+    sizes[open] = rest === 0 ? 0 : x.size / rest;
+  }
+  if (!sizes.every(Number.isInteger) || sizes.some((n) => n < 0) || sizeOf(sizes) !== x.size) {
+    throw rangeError("reshape", "shape", show(shape), `sizes that hold the ${x.size} elements of ${show(x.shape)}`);
+  }
+  return reshapeOp(x, sizes);
+}
+
+const expandOp: OpFn<[x: Tensor], [shape: Shape]> = defineOp({
+  name: "expand",
+  inputs: ["x"],
+  forward: ([x], shape) =>
+    run(stridedKernel, [x], { shape, strides: broadcastStrides(x.shape, shape), offset: 0 }, shape, x.dtype),
+  vjp: (g, { inputs: [x] }) => [() => g.sumTo(x.shape)],
+});
+
+/**
+ * Repeat along new leading dims and along dims of size 1, as broadcasting does; −1 keeps a size.
+ *
+ * Throws   RangeError when x does not broadcast to the shape
+ */
+export function expand(x: Tensor, shape: Shape): Tensor {
+  const lead = shape.length - x.shape.length;
+  const sizes = shape.map((n, d) => (n === -1 && d >= lead ? x.shape[d - lead] : n));
+  checkSizes("expand", sizes);
+  if (lead < 0 || x.shape.some((n, d) => n !== 1 && n !== sizes[d + lead])) {
+    throw rangeError("expand", "x", `shape ${show(x.shape)}`, `one that broadcasts to ${show(shape)}`);
+  }
+  return lead === 0 && x.shape.every((n, d) => n === sizes[d]) ? x : expandOp(x, sizes);
+}
+
+/** Cells start, start + step, … of one dim. */
+const sliceOp: OpFn<[x: Tensor], [dim: number, start: number, count: number, step: number]> = defineOp({
+  name: "slice",
+  inputs: ["x"],
+  forward([x], dim, start, count, step) {
+    const plan = slicePlan(x.shape, dim, start, count, step);
+    return run(stridedKernel, [x], plan, plan.shape, x.dtype);
+  },
+  vjp: (g, { inputs: [x], attrs: [dim, start, count, step] }) => [
+    () => placeOp(g, dim, start, count, step, x.shape[dim]),
+  ],
+});
+
+const placeOp: OpFn<[g: Tensor], [dim: number, start: number, count: number, step: number, size: number]> = defineOp({
+  name: "place",
+  inputs: ["g"],
+  forward([g], dim, start, count, step, size) {
+    const shape = g.shape.map((n, d) => (d === dim ? size : n));
+    return run(placeKernel, [g], slicePlan(shape, dim, start, count, step), shape, g.dtype);
+  },
+  vjp: (g, { attrs: [dim, start, count, step] }) => [() => sliceOp(g, dim, start, count, step)],
+});
+
+function slicePlan(from: Shape, dim: number, start: number, count: number, step: number): Strided {
+  const strides = stridesOf(from);
+  return {
+    shape: from.map((n, d) => (d === dim ? count : n)),
+    offset: count === 0 ? 0 : start * strides[dim],
+    strides: strides.map((s, d) => (d === dim ? s * step : s)),
+  };
+}
+
+export interface SliceOptions {
+  /** Default 0. */
+  dim?: number | undefined;
+  /** First index; negative ones count from the end. Default: the first, or with a negative step the last. */
+  start?: number | undefined;
+  /** Index before which to stop, clipped to the size. Default: none, so that the end is included. */
+  end?: number | undefined;
+  /** Distance between cells, not 0; negative walks backwards. Default 1. */
+  step?: number | undefined;
+}
+
+/**
+ * A range of one dim, as Python's x[start:end:step]: out-of-range bounds are clipped, negative ones count from the end.
+ *
+ * Throws   RangeError for step 0 or a dim that is not there, TypeError for bounds that are not integers
+ */
+export function slice(x: Tensor, options: SliceOptions = {}): Tensor {
+  const { dim = 0, step = 1 } = options;
+  const d = checkDim("slice", dim, x.shape.length);
+  const size = x.shape[d] ?? 1;
+  checkInteger("slice", "step", step, -Infinity, Infinity);
+  if (step === 0) throw rangeError("slice", "step", "0", "an integer that is not 0");
+  const [low, high] = step > 0 ? [0, size] : [-1, size - 1];
+  const bound = (name: string, at: number | undefined, otherwise: number): number => {
+    if (at === undefined) return otherwise;
+    checkInteger("slice", name, at, -Infinity, Infinity);
+    return Math.min(high, Math.max(low, at < 0 ? at + size : at));
+  };
+  const start = bound("start", options.start, step > 0 ? low : high);
+  const end = bound("end", options.end, step > 0 ? high : low);
+  if (x.shape.length === 0) throw rangeError("slice", "x", "shape []", "at least 1 dim");
+  return sliceOp(x, d, start, Math.max(0, Math.ceil((end - start) / step)), step);
+}
+
+/** Blocks side by side: out[o, k·inner + …] from the input whose range along the dim holds k. */
+export const concatKernel: Kernel<{ spans: readonly Span[] }> = {
+  name: "concat",
+  reference: joinBlocks,
+  loops: joinBlocks,
+};
+
+function joinBlocks(out: Flat, inputs: readonly Flat[], { spans }: { spans: readonly Span[] }): void {
+  const width = spans.reduce((sum, s) => sum + s.n * s.inner, 0);
+  let at = 0;
+  inputs.forEach((x, i) => {
+    const { outer, n, inner } = spans[i];
+    const block = n * inner;
+    for (let o = 0; o < outer; o++) out.set(x.subarray(o * block, (o + 1) * block), o * width + at);
+    at += block;
+  });
+}
+
+const concatOp: Op<readonly Tensor[], [dim: number]> = {
+  name: "concat",
+  inputs: [],
+  forward(inputs, dim) {
+    const shape = [...inputs[0].shape];
+    shape[dim] = inputs.reduce((sum, x) => sum + x.shape[dim], 0);
+    const spans = inputs.map((x) => spanOf(x.shape, dim));
+    return run(concatKernel, inputs, { spans }, shape, inputs[0].dtype);
+  },
+  vjp(g, { inputs, attrs: [dim] }) {
+    let at = 0;
+    return inputs.map((x) => {
+      const start = at;
+      at += x.shape[dim];
+      return () => sliceOp(g, dim, start, x.shape[dim], 1);
+    });
+  },
+};
+
+function checkList(op: string, tensors: readonly Tensor[]): void {
+  if (!Array.isArray(tensors) || tensors.length === 0) {
+    throw typeError(
+      op,
+      "tensors",
+      Array.isArray(tensors) ? "no entry" : show(tensors),
+      "a list of at least one tensor",
+    );
+  }
+  for (const x of tensors) {
+    if (x.dtype !== tensors[0].dtype) {
+      throw typeError(op, "tensors", `dtypes ${tensors[0].dtype} and ${x.dtype}`, "one dtype", "convert with to()");
+    }
+  }
+}
+
+/**
+ * Tensors one after the other along a dim that is there already.
+ *
+ * Shapes   all alike but for that dim, whose sizes add up
+ * Throws   RangeError when the shapes differ elsewhere, TypeError for no tensors or mixed dtypes
+ */
+export function concat(tensors: readonly Tensor[], options: { dim?: number | undefined } = {}): Tensor {
+  checkList("concat", tensors);
+  const first = tensors[0].shape;
+  if (first.length === 0) throw rangeError("concat", "tensors", "shape []", "at least 1 dim", "scalars can be stacked");
+  const dim = checkDim("concat", options.dim ?? 0, first.length);
+  tensors.forEach((x, i) => {
+    const expected = first.map((n, d) => (d === dim ? (x.shape[d] ?? n) : n));
+    checkShape("concat", `tensor ${i}`, x.shape, expected, `sizes may differ along dim ${dim} only`);
+  });
+  return applyOp(concatOp, tensors, [dim]);
+}
+
+/**
+ * Tensors of one shape along a new dim: stack([x, y]).shape = [2, …].
+ *
+ * Throws   RangeError when the shapes differ, TypeError for no tensors or mixed dtypes
+ */
+export function stack(tensors: readonly Tensor[], options: { dim?: number | undefined } = {}): Tensor {
+  checkList("stack", tensors);
+  const shape = tensors[0].shape;
+  const dim = checkDim("stack", options.dim ?? 0, shape.length + 1);
+  tensors.forEach((x, i) => {
+    checkShape("stack", `tensor ${i}`, x.shape, shape, "the shape of tensor 0");
+  });
+  const wide = [...shape.slice(0, dim), 1, ...shape.slice(dim)];
+  return applyOp(
+    concatOp,
+    tensors.map((x) => x.reshape(wide)),
+    [dim],
+  );
+}

@@ -1,0 +1,117 @@
+/**
+ * Normalisations over the last dim.
+ *
+ *   layerNorm(x) = (x − mean) / √(variance + eps) · weight + bias       variance: Σ (x − mean)² / D
+ *   rmsNorm(x)   = x / √(mean of x² + eps) · weight
+ *
+ * Source   Ba, Kiros & Hinton 2016, "Layer Normalization"; Zhang & Sennrich 2019, "Root Mean Square Layer Normalization"
+ */
+import { defineOp, type OpFn } from "../autograd.ts";
+import type { Flat, Kernel } from "../device/kernel.ts";
+import { run } from "../device/run.ts";
+import { checkDtype, checkNumber, checkShape, rangeError } from "../errors.ts";
+import type { Tensor } from "../tensor.ts";
+
+interface NormAttrs {
+  readonly D: number;
+  readonly eps: number;
+  /** Whether the mean is taken off first: true for layerNorm, false for rmsNorm. */
+  readonly centre: boolean;
+}
+
+function normalizeRows(out: Flat, [x]: readonly Flat[], { D, eps, centre }: NormAttrs): void {
+  for (let at = 0; at < x.length; at += D) {
+    let mean = 0;
+    if (centre) {
+      for (let i = at; i < at + D; i++) mean += x[i];
+      mean /= D;
+    }
+    let square = 0;
+    for (let i = at; i < at + D; i++) square += (x[i] - mean) * (x[i] - mean);
+    const scale = 1 / Math.sqrt(square / D + eps);
+    for (let i = at; i < at + D; i++) out[i] = (x[i] - mean) * scale;
+  }
+}
+
+/** Error    float32: computed in float64, rounded once */
+export const normalizeKernel: Kernel<NormAttrs> = {
+  name: "normalize",
+  reference(out, [x], { D, eps, centre }) {
+    for (let at = 0; at < x.length; at += D) {
+      const row = Array.from(x.subarray(at, at + D));
+      const mean = centre ? row.reduce((a, b) => a + b, 0) / D : 0;
+      const variance = row.reduce((sum, v) => sum + (v - mean) ** 2, 0) / D;
+      row.forEach((v, i) => {
+        out[at + i] = (v - mean) / Math.sqrt(variance + eps);
+      });
+    }
+  },
+  loops: normalizeRows,
+};
+
+// With y = (x − mean) / σ: dx = (g − mean(g) − y · mean(g·y)) / σ; without centring the mean(g) term is absent.
+const normalizeOp: OpFn<[x: Tensor], [eps: number, centre: boolean]> = defineOp({
+  name: "normalize",
+  inputs: ["x"],
+  forward: ([x], eps, centre) =>
+    run(normalizeKernel, [x], { D: x.shape[x.shape.length - 1], eps, centre }, x.shape, x.dtype),
+  vjp: (g, { inputs: [x], attrs: [eps, centre], output: y }) => [
+    () => {
+      const rows = { dim: -1, keepdim: true };
+      const centred = centre ? x.sub(x.mean(rows)) : x;
+      const sigma = centred.square().mean(rows).add(eps).sqrt();
+      const along = g.sub(y.mul(g.mul(y).mean(rows)));
+      return (centre ? along.sub(g.mean(rows)) : along).div(sigma);
+    },
+  ],
+});
+
+function normalize(op: string, x: Tensor, weight: Tensor | null, bias: Tensor | null, eps: number, centre: boolean) {
+  checkDtype(op, "x", x.dtype, ["float32", "float64"], "convert integers with to()");
+  checkNumber(op, "eps", eps, "a number of at least 0", (e) => e >= 0);
+  const D = x.shape[x.shape.length - 1];
+  if (!(D > 0)) throw rangeError(op, "x", D === 0 ? "an empty last dim" : "no dims", "at least one feature");
+  for (const [name, p] of [
+    ["weight", weight],
+    ["bias", bias],
+  ] as const) {
+    if (p !== null) checkShape(op, name, p.shape, [D], "one entry per feature");
+  }
+  const y = normalizeOp(x, eps, centre);
+  const scaled = weight === null ? y : y.mul(weight);
+  return bias === null ? scaled : scaled.add(bias);
+}
+
+/**
+ * Layer normalisation over the last dim.
+ *
+ *   y = (x − mean) / √(variance + eps) · weight + bias       variance with 1/D, not 1/(D − 1)
+ *
+ * Shapes   x […, D], weight [D] or null, bias [D] or null → […, D]
+ * Error    float32: three roundings. A constant row gives bias.
+ * Throws   RangeError when weight or bias are not [D] or D = 0, TypeError for int32 or mixed dtypes
+ * Source   Ba, Kiros & Hinton 2016
+ */
+export function layerNorm(
+  x: Tensor,
+  weight: Tensor | null = null,
+  bias: Tensor | null = null,
+  { eps = 1e-5 }: { eps?: number | undefined } = {},
+): Tensor {
+  return normalize("layerNorm", x, weight, bias, eps, true);
+}
+
+/**
+ * Root-mean-square normalisation over the last dim: y = x / √(mean of x² + eps) · weight.
+ *
+ * Shapes   x […, D], weight [D] or null → […, D]
+ * Throws   as layerNorm
+ * Source   Zhang & Sennrich 2019
+ */
+export function rmsNorm(
+  x: Tensor,
+  weight: Tensor | null = null,
+  { eps = 1e-6 }: { eps?: number | undefined } = {},
+): Tensor {
+  return normalize("rmsNorm", x, weight, null, eps, false);
+}

@@ -1,0 +1,268 @@
+/**
+ * Gather and scatter-add by integer indices.
+ *
+ *   indexSelect(x, d, index):     y[o, m, i] = x[o, index[m], i]           whole rows along dim d
+ *   indexAdd(x, d, index, src):   y[o, n, i] = x[o, n, i] + Σ_{m: index[m] = n} src[o, m, i]
+ *   gather, scatterAdd:           the same with an index of its own for every element
+ *
+ * A gather and its scatter-add are adjoint: ⟨gather(x), v⟩ = ⟨x, scatterAdd(v)⟩. Repeated indices add up in order of m,
+ * so sums are the same bits in every run.
+ */
+import { defineOp, type OpFn } from "../autograd.ts";
+import type { Flat, Kernel } from "../device/kernel.ts";
+import { run } from "../device/run.ts";
+import { checkDtype, checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
+import { checkDim } from "../shape.ts";
+import type { Tensor } from "../tensor.ts";
+import { type Span, spanOf } from "./reduce.ts";
+
+interface IndexAttrs extends Span {
+  /** For messages. */
+  readonly op: string;
+  /** How many entries the index has along the dim; `n` is the size that they point into. */
+  readonly M: number;
+}
+
+function checkIndices(index: Flat, op: string, n: number): void {
+  const bad = index.findIndex((i) => i < 0 || i >= n);
+  if (bad >= 0) {
+    throw rangeError(
+      op,
+      "index",
+      `${index[bad]} at flat index ${bad}`,
+      n === 0 ? "none, as the dim is empty" : `indices from 0 to ${n - 1}`,
+    );
+  }
+}
+
+/** Error    exact */
+export const indexSelectKernel: Kernel<IndexAttrs> = {
+  name: "indexSelect",
+  check: ([, index], { op, n }) => checkIndices(index, op, n),
+  reference(out, [x, index], { outer, n, inner, M }) {
+    for (let o = 0; o < outer; o++) {
+      for (let m = 0; m < M; m++) {
+        for (let i = 0; i < inner; i++) out[(o * M + m) * inner + i] = x[(o * n + index[m]) * inner + i];
+      }
+    }
+  },
+  loops(out, [x, index], { outer, n, inner, M }) {
+    for (let o = 0, t = 0; o < outer; o++) {
+      for (let m = 0; m < M; m++) {
+        for (let i = 0, p = (o * n + index[m]) * inner; i < inner; i++) out[t++] = x[p++];
+      }
+    }
+  },
+};
+
+/** Error    float32: accumulated in float64, rounded once */
+export const indexAddKernel: Kernel<IndexAttrs> = {
+  name: "indexAdd",
+  check: ([, index], { op, n }) => checkIndices(index, op, n),
+  reference(out, [src, index], { outer, n, inner, M }) {
+    for (let o = 0; o < outer; o++) {
+      for (let k = 0; k < n; k++) {
+        for (let i = 0; i < inner; i++) {
+          let sum = 0;
+          for (let m = 0; m < M; m++) if (index[m] === k) sum += src[(o * M + m) * inner + i];
+          out[(o * n + k) * inner + i] = sum;
+        }
+      }
+    }
+  },
+  loops(out, [src, index], { outer, n, inner, M }) {
+    const sums = new Float64Array(n * inner);
+    for (let o = 0, p = 0; o < outer; o++) {
+      sums.fill(0);
+      for (let m = 0; m < M; m++) {
+        for (let i = 0, t = index[m] * inner; i < inner; i++) sums[t++] += src[p++];
+      }
+      out.set(sums, o * n * inner);
+    }
+  },
+};
+
+/** Error    exact */
+export const gatherKernel: Kernel<IndexAttrs> = {
+  name: "gather",
+  check: ([, index], { op, n }) => checkIndices(index, op, n),
+  reference: gatherElements,
+  loops: gatherElements,
+};
+
+function gatherElements(out: Flat, [x, index]: readonly Flat[], { outer, n, inner, M }: IndexAttrs): void {
+  for (let o = 0, t = 0; o < outer; o++) {
+    for (let m = 0; m < M; m++) {
+      for (let i = 0; i < inner; i++, t++) out[t] = x[(o * n + index[t]) * inner + i];
+    }
+  }
+}
+
+/** Error    float32: accumulated in float64, rounded once */
+export const scatterAddKernel: Kernel<IndexAttrs> = {
+  name: "scatterAdd",
+  check: ([, index], { op, n }) => checkIndices(index, op, n),
+  reference(out, [src, index], { outer, n, inner, M }) {
+    for (let o = 0; o < outer; o++) {
+      for (let k = 0; k < n; k++) {
+        for (let i = 0; i < inner; i++) {
+          let sum = 0;
+          for (let m = 0; m < M; m++) {
+            const t = (o * M + m) * inner + i;
+            if (index[t] === k) sum += src[t];
+          }
+          out[(o * n + k) * inner + i] = sum;
+        }
+      }
+    }
+  },
+  loops(out, [src, index], { outer, n, inner, M }) {
+    const sums = new Float64Array(out.length);
+    for (let o = 0, t = 0; o < outer; o++) {
+      for (let m = 0; m < M; m++) {
+        for (let i = 0; i < inner; i++, t++) sums[(o * n + index[t]) * inner + i] += src[t];
+      }
+    }
+    out.set(sums);
+  },
+};
+
+const indexSelectOp: OpFn<[x: Tensor, index: Tensor], [dim: number]> = defineOp({
+  name: "indexSelect",
+  inputs: ["x", "index"],
+  forward([x, index], dim) {
+    const shape = x.shape.map((n, d) => (d === dim ? index.size : n));
+    return run(
+      indexSelectKernel,
+      [x, index],
+      { op: "indexSelect", M: index.size, ...spanOf(x.shape, dim) },
+      shape,
+      x.dtype,
+    );
+  },
+  vjp: (g, { inputs: [x, index], attrs: [dim] }) => [() => rowSums(g, index, dim, x.shape[dim]), null],
+});
+
+/** Rows of src added up by their index: indexAdd into zeros. */
+const rowSums: OpFn<[src: Tensor, index: Tensor], [dim: number, n: number]> = defineOp({
+  name: "indexAdd",
+  inputs: ["src", "index"],
+  forward([src, index], dim, n) {
+    const shape = src.shape.map((size, d) => (d === dim ? n : size));
+    return run(
+      indexAddKernel,
+      [src, index],
+      { op: "indexAdd", M: index.size, ...spanOf(shape, dim) },
+      shape,
+      src.dtype,
+    );
+  },
+  vjp: (g, { inputs: [, index], attrs: [dim] }) => [() => indexSelectOp(g, index, dim), null],
+});
+
+const gatherOp: OpFn<[x: Tensor, index: Tensor], [dim: number]> = defineOp({
+  name: "gather",
+  inputs: ["x", "index"],
+  forward: ([x, index], dim) =>
+    run(gatherKernel, [x, index], { op: "gather", M: index.shape[dim], ...spanOf(x.shape, dim) }, index.shape, x.dtype),
+  vjp: (g, { inputs: [x, index], attrs: [dim] }) => [() => elementSums(g, index, dim, x.shape[dim]), null],
+});
+
+/** Elements of src added up by their index: scatterAdd into zeros. */
+const elementSums: OpFn<[src: Tensor, index: Tensor], [dim: number, n: number]> = defineOp({
+  name: "scatterAdd",
+  inputs: ["src", "index"],
+  forward([src, index], dim, n) {
+    const shape = src.shape.map((size, d) => (d === dim ? n : size));
+    const attrs = { op: "scatterAdd", M: index.shape[dim], ...spanOf(shape, dim) };
+    return run(scatterAddKernel, [src, index], attrs, shape, src.dtype);
+  },
+  vjp: (g, { inputs: [, index], attrs: [dim] }) => [() => gatherOp(g, index, dim), null],
+});
+
+function checkPair(op: string, x: Tensor, src: Tensor): void {
+  if (x.dtype !== src.dtype) {
+    throw typeError(op, "the pair x, src", `dtypes ${x.dtype} and ${src.dtype}`, "one dtype", "convert one with to()");
+  }
+}
+
+function checkIndex(op: string, x: Tensor, dim: number, index: Tensor, rank: number): number {
+  checkDtype(op, "index", index.dtype, ["int32"], "convert with to()");
+  checkRank(op, "index", index.shape, rank, rank === 1 ? "one entry per row" : "one entry per element, the dims of x");
+  if (x.shape.length === 0) throw rangeError(op, "x", "shape []", "at least 1 dim");
+  return checkDim(op, dim, x.shape.length);
+}
+
+/**
+ * Rows along a dim by their index: y[…, m, …] = x[…, index[m], …].
+ *
+ * Shapes   x [A, n, B], index int32 [M] → [A, M, B]; indices may repeat
+ * Error    exact; gradients add up in float64, rounded once
+ * Throws   RangeError for an index that is not there, TypeError unless index is int32
+ */
+export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
+  return indexSelectOp(x, index, checkIndex("indexSelect", x, dim, index, 1));
+}
+
+/**
+ * Rows of src added to rows of x: y = x; y[…, index[m], …] += src[…, m, …], in order of m.
+ *
+ * Shapes   x [A, n, B], index int32 [M], src [A, M, B] → [A, n, B]; x itself is not changed
+ * Error    float32: the sum of the rows is accumulated in float64 and rounded, then x + sum once more
+ * Throws   RangeError for an index that is not there or a src of another shape, TypeError for dtypes
+ */
+export function indexAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
+  const d = checkIndex("indexAdd", x, dim, index, 1);
+  checkPair("indexAdd", x, src);
+  checkShape(
+    "indexAdd",
+    "src",
+    src.shape,
+    x.shape.map((n, i) => (i === d ? index.size : n)),
+    "x's, with one row per index",
+  );
+  return x.add(rowSums(src, index, d, x.shape[d]));
+}
+
+/**
+ * One element per index: y[o, m, i] = x[o, index[o, m, i], i].
+ *
+ * Shapes   x [A, n, B], index int32 [A′, M, B′] with A′ ≤ A and B′ ≤ B → the shape of index
+ * Throws   RangeError for an index that is not there or an index larger than x elsewhere, TypeError unless it is int32
+ * Source   torch.gather; NumPy's take_along_axis
+ */
+export function gather(x: Tensor, dim: number, index: Tensor): Tensor {
+  const d = checkIndex("gather", x, dim, index, x.shape.length);
+  return gatherOp(cropTo("gather", x, d, index), index, d);
+}
+
+/**
+ * Elements of src added where their index points: y = x; y[o, index[o, m, i], i] += src[o, m, i], in order of m.
+ *
+ * Shapes   x [A, n, B], index int32 and src alike [A, M, B] → [A, n, B]; x itself is not changed
+ * Throws   RangeError for an index that is not there or shapes that differ, TypeError for dtypes
+ * Source   torch.scatter_add
+ */
+export function scatterAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
+  const d = checkIndex("scatterAdd", x, dim, index, x.shape.length);
+  checkPair("scatterAdd", x, src);
+  checkShape("scatterAdd", "src", src.shape, index.shape, "one entry per index");
+  checkShape(
+    "scatterAdd",
+    "index",
+    index.shape,
+    x.shape.map((n, i) => (i === d ? index.shape[d] : n)),
+    `x's but along dim ${d}`,
+  );
+  return x.add(elementSums(src, index, d, x.shape[d]));
+}
+
+/** The part of x that an index of smaller other dims speaks of. */
+function cropTo(op: string, x: Tensor, dim: number, index: Tensor): Tensor {
+  return index.shape.reduce((y, n, d) => {
+    if (d === dim || n === y.shape[d]) return y;
+    if (n > y.shape[d])
+      throw rangeError(op, "index", `shape ${show(index.shape)}`, `at most ${show(x.shape)} but along dim ${dim}`);
+    return y.slice({ dim: d, end: n });
+  }, x);
+}

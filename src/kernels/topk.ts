@@ -1,0 +1,120 @@
+/**
+ * Top-k: the k largest elements of each row and where they are.
+ *
+ *   indices[r, j] = the place of the j-th largest of x[r, :]; equal elements in order of their place
+ *
+ * Two kernels: the integer choice, which has no gradient, and the gather of the chosen values, which has.
+ */
+import { defineOp, type OpFn } from "../autograd.ts";
+import type { Flat, Kernel } from "../device/kernel.ts";
+import { run } from "../device/run.ts";
+import { checkInteger, checkOptions, rangeError } from "../errors.ts";
+import { checkDim } from "../shape.ts";
+import type { Tensor } from "../tensor.ts";
+import type { ValuesAndIndices } from "./reduce.ts";
+
+interface TopkAttrs {
+  /** Width of a row. */
+  readonly n: number;
+  readonly k: number;
+}
+
+function checkOrdered([x]: readonly Flat[]): void {
+  const nan = x instanceof Int32Array ? -1 : x.findIndex(Number.isNaN);
+  if (nan >= 0) throw rangeError("topk", "x", `NaN at flat index ${nan}`, "numbers that can be ordered");
+}
+
+/** Above this k, sorting a row beats inserting into a list of the k best. */
+const INSERTION_LIMIT = 16;
+
+/** Keys of 32 bits of value and 21 of place fill a float64's 53 exactly. */
+const PLACES = 2 ** 21;
+
+export const topkKernel: Kernel<TopkAttrs> = {
+  name: "topk",
+  check: checkOrdered,
+  reference(out, [x], { n, k }) {
+    for (let r = 0; r * k < out.length; r++) {
+      const places = Array.from({ length: n }, (_, i) => i);
+      places.sort((i, j) => x[r * n + j] - x[r * n + i] || i - j);
+      out.set(places.slice(0, k), r * k);
+    }
+  },
+  loops(out, [x], attrs) {
+    if (out.length === 0) return;
+    if (attrs.k <= INSERTION_LIMIT || attrs.n > PLACES) insertBest(out, x, attrs);
+    else sortRows(out, x, attrs);
+  },
+};
+
+/** Each row's list of the best so far is kept sorted; a new element moves up past those that are smaller. */
+function insertBest(out: Flat, x: Flat, { n, k }: TopkAttrs): void {
+  for (let row = 0, at = 0; at < out.length; row += n, at += k) {
+    for (let i = 0; i < n; i++) {
+      const value = x[row + i];
+      const filled = i < k ? i : k;
+      if (filled === k && !(value > x[row + out[at + k - 1]])) continue;
+      let j = filled < k ? filled : k - 1;
+      while (j > 0 && value > x[row + out[at + j - 1]]) {
+        out[at + j] = out[at + j - 1];
+        j--;
+      }
+      out[at + j] = i;
+    }
+  }
+}
+
+/** Sorts one number per element: its value's rank among all float32 numbers, then its place from the end. */
+function sortRows(out: Flat, x: Flat, { n, k }: TopkAttrs): void {
+  const keys = new Float64Array(n);
+  const value = new Float32Array(1);
+  const bits = new Int32Array(value.buffer);
+  const integers = x instanceof Int32Array;
+  for (let row = 0, at = 0; at < out.length; row += n, at += k) {
+    for (let i = 0; i < n; i++) {
+      let rank = x[row + i];
+      if (!integers) {
+        value[0] = x[row + i] + 0; // −0 ties with 0
+        rank = bits[0] < 0 ? -(bits[0] & 0x7fffffff) : bits[0];
+      }
+      keys[i] = rank * PLACES + (n - 1 - i);
+    }
+    keys.sort();
+    for (let j = 0; j < k; j++) {
+      const key = keys[n - 1 - j];
+      out[at + j] = n - 1 - (key - Math.floor(key / PLACES) * PLACES);
+    }
+  }
+}
+
+const topkIndices: OpFn<[x: Tensor], [k: number]> = defineOp({
+  name: "topk",
+  inputs: ["x"],
+  forward([x], k) {
+    const n = x.shape[x.shape.length - 1];
+    return run(topkKernel, [x], { n, k }, [...x.shape.slice(0, -1), k], "int32");
+  },
+  vjp: () => [null],
+});
+
+/**
+ * The k largest elements along a dim, largest first, and their int32 indices. Equal elements come in order of index.
+ * The gradient of a value goes to the element that it is.
+ *
+ * Shapes   x […, n, …] → values and indices […, k, …]
+ * Error    exact
+ * Throws   RangeError unless 0 ≤ k ≤ n, or when x has a NaN, which has no order
+ */
+export function topk(x: Tensor, k: number, options: { dim?: number | undefined } = {}): ValuesAndIndices {
+  checkOptions("topk", options, ["dim"]);
+  if (x.shape.length === 0) throw rangeError("topk", "x", "shape []", "at least 1 dim");
+  const last = x.shape.length - 1;
+  const dim = checkDim("topk", options.dim ?? -1, x.shape.length);
+  checkInteger("topk", "k", k, 0, x.shape[dim], `dim ${dim} has ${x.shape[dim]} elements`);
+  if (dim === last) {
+    const indices = topkIndices(x, k);
+    return { values: x.gather(last, indices), indices };
+  }
+  const { values, indices } = topk(x.transpose(dim, last), k);
+  return { values: values.transpose(dim, last), indices: indices.transpose(dim, last) };
+}
