@@ -1,0 +1,152 @@
+/**
+ * The Routing record: what every router decides and everything else reads.
+ *
+ * A router turns logits into integers: which tokens go to which experts. Dispatch, experts, combine, losses and reports
+ * read the record and never ask which router made it.
+ *
+ *   slot        an assignment of a token to an expert that was asked for. S of them, known from shapes alone.
+ *   granted     slots s < offsets[E]: sorted by expert, then choice, then token, so each expert's are neighbours.
+ *   tail        the rest, in the same order: asked for and dropped, since an expert was full.
+ */
+import type { DType } from "../device/kernel.ts";
+import { hostValue } from "../device/storage.ts";
+import { zeroTail } from "../kernels/dispatch.ts";
+import { bincount, countingSort, invertOrder, offsetsOf, slotKeys } from "../kernels/sort.ts";
+import type { Generator } from "../random.ts";
+import type { Tensor } from "../tensor.ts";
+import { lossesOf, type RoutingLosses } from "./losses.ts";
+
+/** Which token and expert each slot belongs to, readable from either side. */
+export interface SlotMaps {
+  /** int32 [S]: slot → token. Granted slots first, sorted by expert, then choice, then token; then the tail alike. */
+  readonly tokenOfSlot: Tensor;
+  /** int32 [S]: slot → expert. */
+  readonly expertOfSlot: Tensor;
+  /** int32 [E+1]: expert e has the granted slots offsets[e] ≤ s < offsets[e+1]. */
+  readonly offsets: Tensor;
+  /** int32 [S]: token → its slots, first choice first, those in the tail too. */
+  readonly slotsOfToken: Tensor;
+  /** int32 [T+1]: token t has the slots slotsOfToken[i] for tokenOffsets[t] ≤ i < tokenOffsets[t+1]. */
+  readonly tokenOffsets: Tensor;
+}
+
+/** How scores become gates and losses: what a replay with new logits needs to know of the router. */
+export interface GateRule {
+  /** Divide each gate by the sum over the token's asked slots. */
+  readonly normalize: boolean;
+  /** Whether the balance loss counts all choices or, as GShard does, the first ones. */
+  readonly balanceOver: "choices" | "first choices";
+}
+
+export interface Routing extends SlotMaps {
+  /** The function that made it, such as "topKRouter". */
+  readonly router: string;
+  readonly numTokens: number;
+  readonly numExperts: number;
+  /** Assignments asked for: T·K for token choice, E·C for expert choice. */
+  readonly numSlots: number;
+  /** The most slots that an expert may be granted. */
+  readonly capacity: number;
+  readonly rule: GateRule;
+  /** int32 [n]: the tokens that were routed, when a mask left some out; else null. */
+  readonly keptTokens: Tensor | null;
+  /** [S]: what multiplies each slot's expert output. On the graph: the path by which the router learns. 0 in the tail. */
+  readonly gate: Tensor;
+  /** [T, E]: the router's scores for each token. */
+  readonly logits: Tensor;
+  /** [T, E]: softmax of the logits over experts. */
+  readonly probs: Tensor;
+  /** Auxiliary losses, unscaled scalars on the graph, made when asked for. */
+  readonly losses: RoutingLosses;
+}
+
+/** `true` = keep. One entry per token, nested as the tokens are or flat. */
+export type Mask = readonly (boolean | Mask)[];
+
+/** What a router may look at beside the logits. */
+export interface RouterContext {
+  /** Noise and other random choices are made in training only. Default false. */
+  readonly training?: boolean | undefined;
+  /** Where random choices come from. Default: the generator of manualSeed. */
+  readonly rng?: Generator | undefined;
+  /** Padding mask, `true` = keep: a masked token is in no slot, load or loss. Default: all are kept. */
+  readonly mask?: Mask | undefined;
+  /** int32 [T], for routers that look at the token itself. */
+  readonly tokenIds?: Tensor | undefined;
+  /** [T, D], for routers that look at the input. */
+  readonly x?: Tensor | undefined;
+}
+
+/** Logits [T, E] to a routing. */
+export type Router = (logits: Tensor, ctx?: RouterContext) => Routing;
+
+/** Assignments in order of priority: the first ones are granted first. */
+export interface Assignments {
+  /** int32 [S] */
+  readonly tokenOf: Tensor;
+  /** int32 [S] */
+  readonly expertOf: Tensor;
+  /** int32 [S]: 0 where the assignment may not be granted even when there is room. */
+  readonly allowed: Tensor;
+}
+
+/** An int32 tensor from host numbers, made by a tensor that is at hand. */
+export const integers = (like: Tensor, data: Int32Array): Tensor => like.make(hostValue(data, [data.length]), null);
+
+/** Sorts assignments into slots: by expert within capacity, the rest into the tail. */
+export function slotMaps(
+  { tokenOf, expertOf, allowed }: Assignments,
+  T: number,
+  E: number,
+  capacity: number,
+): SlotMaps {
+  const keys = slotKeys(expertOf, allowed, E, capacity);
+  const order = countingSort(keys, 2 * E);
+  const byToken = countingSort(tokenOf, T);
+  return {
+    tokenOfSlot: tokenOf.indexSelect(0, order),
+    expertOfSlot: expertOf.indexSelect(0, order),
+    offsets: offsetsOf(bincount(keys, { numBins: 2 * E })).slice({ end: E + 1 }),
+    slotsOfToken: invertOrder(order).indexSelect(0, byToken),
+    tokenOffsets: offsetsOf(bincount(tokenOf, { numBins: T })),
+  };
+}
+
+/**
+ * The gate of every slot, from scores [T, E].
+ *
+ *   gate[s] = p[token(s), expert(s)]                                        0 in the tail
+ *           ÷ Σ p over the token's asked slots, when `normalize`            before dropping, never after
+ *
+ * Differentiable in the scores, with the slots held fixed.
+ */
+export function gatesOf(scores: Tensor, maps: SlotMaps, normalize: boolean): Tensor {
+  const [T, E] = scores.shape;
+  const cell = maps.tokenOfSlot.mul(E).add(maps.expertOfSlot);
+  const chosen = scores.reshape([T * E]).indexSelect(0, cell);
+  if (!normalize) return zeroTail(chosen, maps.offsets);
+  const perToken = scores.make(hostValue(zeros(scores.dtype, T), [T]), null).indexAdd(0, maps.tokenOfSlot, chosen);
+  return zeroTail(chosen.div(perToken.indexSelect(0, maps.tokenOfSlot)), maps.offsets);
+}
+
+const zeros = (dtype: DType, n: number) => (dtype === "float64" ? new Float64Array(n) : new Float32Array(n));
+
+/** Everything of a routing that follows from its integers, its rule and the logits. */
+type Decided = Pick<Routing, "router" | "capacity" | "rule" | "keptTokens"> & SlotMaps;
+
+/**
+ * The routing that given slots make with given logits: gate, probs and losses follow the logits, the integers stay.
+ *
+ * This is how a router ends, and how one is replayed: `withLogits(routing, logits)` asks nobody to choose again.
+ */
+export function withLogits(decided: Decided, logits: Tensor): Routing {
+  const { router, capacity, rule, keptTokens } = decided;
+  const { tokenOfSlot, expertOfSlot, offsets, slotsOfToken, tokenOffsets } = decided;
+  const maps = { tokenOfSlot, expertOfSlot, offsets, slotsOfToken, tokenOffsets };
+  const probs = logits.softmax();
+  const [numTokens, numExperts] = logits.shape;
+  const sizes = { numTokens, numExperts, numSlots: tokenOfSlot.size };
+  const read = { ...sizes, ...maps, rule, keptTokens, logits, probs };
+  const gate = gatesOf(probs, maps, rule.normalize);
+  return { router, capacity, ...read, gate, losses: lossesOf(read) };
+}
