@@ -1,0 +1,184 @@
+/** The layers that a small language model needs: Linear, Embedding, LayerNorm, FeedForward, Sequential. */
+import { ones, type RandomOptions, rand, randn, zeros } from "../create.ts";
+import { checkDtype, checkInteger, checkOptions, rangeError, show, typeError } from "../errors.ts";
+import type { Routing } from "../routing/record.ts";
+import type { Shape } from "../shape.ts";
+import { checkTensor, type Tensor } from "../tensor.ts";
+import { type Activation, activate, checkActivation } from "./activation.ts";
+import { Module } from "./module.ts";
+
+/** dtype and generator of a layer's parameters. */
+export type InitOptions = Pick<RandomOptions, "dtype" | "rng">;
+
+/** A parameter drawn from U(−bound, bound). */
+export function uniformParameter(shape: Shape, bound: number, { dtype, rng }: InitOptions): Tensor {
+  const x = rand(shape, { dtype, rng })
+    .mul(2 * bound)
+    .sub(bound);
+  x.requiresGrad = true;
+  return x;
+}
+
+/** Checks the last dim of a layer's input. */
+export function checkFeatures(op: string, x: Tensor, expected: number): void {
+  checkTensor(op, "x", x);
+  const D = x.shape[x.shape.length - 1];
+  if (D !== expected) throw rangeError(op, "x", `shape ${show(x.shape)}`, `a last dim of ${expected}`, "its features");
+}
+
+/**
+ * A linear map: y = x · W + b.
+ *
+ * Both start uniform in ±1/√inFeatures, PyTorch's default. `weight` is [in, out], as the formula reads.
+ *
+ * Shapes   x […, in] → […, out]
+ */
+export class Linear extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor | null;
+
+  constructor(inFeatures: number, outFeatures: number, options: InitOptions & { bias?: boolean | undefined } = {}) {
+    super();
+    checkOptions("Linear", options, ["bias", "dtype", "rng"]);
+    checkInteger("Linear", "inFeatures", inFeatures, 1, Infinity);
+    checkInteger("Linear", "outFeatures", outFeatures, 1, Infinity);
+    const { bias = true } = options;
+    const bound = 1 / Math.sqrt(inFeatures);
+    this.weight = uniformParameter([inFeatures, outFeatures], bound, options);
+    this.bias = bias ? uniformParameter([outFeatures], bound, options) : null;
+  }
+
+  forward(x: Tensor): Tensor {
+    checkFeatures("Linear", x, this.weight.shape[0]);
+    const y = x.matmul(this.weight);
+    return this.bias === null ? y : y.add(this.bias);
+  }
+}
+
+/**
+ * A table of vectors: y = weight[index]. Starts normal with variance 1, PyTorch's default.
+ *
+ * Shapes   index int32 […] → […, dim]
+ * Throws   RangeError for an index that is not there, TypeError unless it is int32
+ */
+export class Embedding extends Module {
+  readonly weight: Tensor;
+
+  constructor(numEmbeddings: number, dim: number, options: InitOptions = {}) {
+    super();
+    checkOptions("Embedding", options, ["dtype", "rng"]);
+    checkInteger("Embedding", "numEmbeddings", numEmbeddings, 1, Infinity);
+    checkInteger("Embedding", "dim", dim, 1, Infinity);
+    this.weight = randn([numEmbeddings, dim], { ...options, requiresGrad: true });
+  }
+
+  forward(index: Tensor): Tensor {
+    checkTensor("Embedding", "index", index);
+    checkDtype("Embedding", "index", index.dtype, ["int32"], "convert with to()");
+    const rows = this.weight.indexSelect(0, index.reshape([index.size]));
+    return rows.reshape([...index.shape, this.weight.shape[1]]);
+  }
+}
+
+/**
+ * Layer normalisation over the last dim, with weight (from 1) and bias (from 0). See layerNorm.
+ *
+ * Shapes   x […, dim] → […, dim]
+ */
+export class LayerNorm extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+  readonly eps: number;
+
+  constructor(dim: number, options: { eps?: number | undefined; dtype?: InitOptions["dtype"] } = {}) {
+    super();
+    checkOptions("LayerNorm", options, ["eps", "dtype"]);
+    checkInteger("LayerNorm", "dim", dim, 1, Infinity);
+    const { eps = 1e-5, dtype } = options;
+    this.eps = eps;
+    this.weight = ones([dim], { dtype, requiresGrad: true });
+    this.bias = zeros([dim], { dtype, requiresGrad: true });
+  }
+
+  forward(x: Tensor): Tensor {
+    checkFeatures("LayerNorm", x, this.weight.shape[0]);
+    return x.layerNorm(this.weight, this.bias, { eps: this.eps });
+  }
+}
+
+export interface FeedForwardOptions extends InitOptions {
+  dim: number;
+  /** Width between the two maps. */
+  hidden: number;
+  /** Default "gelu". */
+  activation?: Activation | undefined;
+  /** Default true. */
+  bias?: boolean | undefined;
+}
+
+/**
+ * The dense counterpart of one expert: y = act(x · W₁ + b₁) · W₂ + b₂.
+ *
+ * Shapes   x […, dim] → […, dim]
+ */
+export class FeedForward extends Module {
+  readonly up: Linear;
+  readonly down: Linear;
+  readonly activation: Activation;
+
+  constructor(options: FeedForwardOptions) {
+    super();
+    checkOptions("FeedForward", options, ["dim", "hidden", "activation", "bias", "dtype", "rng"]);
+    const { dim, hidden, activation = "gelu", ...rest } = options;
+    this.activation = checkActivation("FeedForward", activation);
+    this.up = new Linear(dim, hidden, rest);
+    this.down = new Linear(hidden, dim, rest);
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.down.forward(activate(this.up.forward(x), this.activation));
+  }
+}
+
+/** What a layer with MoEs inside gives: its output and every routing, in order. */
+export interface Routed {
+  readonly output: Tensor;
+  readonly routings: Routing[];
+}
+
+/** What can stand in a Sequential. */
+export interface Layer {
+  forward(x: Tensor): Tensor | Routed | { readonly output: Tensor; readonly routing: Routing };
+}
+
+type SequentialOutput<L extends readonly Layer[]> = ReturnType<L[number]["forward"]> extends Tensor ? Tensor : Routed;
+
+/**
+ * Layers one after the other. When one of them routes, the result is `{ output, routings }`, else the output itself.
+ */
+export class Sequential<const L extends readonly Layer[]> extends Module {
+  readonly layers: L;
+
+  constructor(...layers: L) {
+    super();
+    for (const [i, layer] of layers.entries()) {
+      if (typeof layer?.forward !== "function") throw typeError("Sequential", `layer ${i}`, show(layer), "a module");
+    }
+    this.layers = layers;
+  }
+
+  forward(x: Tensor): SequentialOutput<L> {
+    let output = x;
+    let routed = false;
+    const routings: Routing[] = [];
+    for (const layer of this.layers) {
+      const y = layer.forward(output);
+      if ("output" in y) {
+        routed = true;
+        routings.push(...("routings" in y ? y.routings : [y.routing]));
+      }
+      output = "output" in y ? y.output : y;
+    }
+    return (routed ? { output, routings } : output) as SequentialOutput<L>;
+  }
+}
