@@ -54,6 +54,7 @@ export const crossEntropyKernel: Kernel<LossAttrs> = {
   },
   loops(out, [x, target], { C, ignoreIndex, smoothing }) {
     for (let n = 0; n < out.length; n++) {
+      out[n] = 0;
       if (target[n] === ignoreIndex) continue;
       const at = n * C;
       let m = -Infinity;
@@ -80,7 +81,7 @@ export const targetsKernel: Kernel<LossAttrs> = {
 };
 
 function fillTargets(out: Flat, [target]: readonly Flat[], { C, ignoreIndex, smoothing }: LossAttrs): void {
-  if (smoothing > 0) out.fill(smoothing / C);
+  out.fill(smoothing / C);
   for (let n = 0; n < target.length; n++) {
     if (target[n] === ignoreIndex) out.fill(0, n * C, (n + 1) * C);
     else out[n * C + target[n]] += 1 - smoothing;

@@ -65,6 +65,7 @@ export const stridedKernel: Kernel<Strided> = {
 export const placeKernel: Kernel<Strided> = {
   name: "place",
   reference(out, [g], { shape, strides, offset }) {
+    out.fill(0);
     const own = stridesOf(shape);
     for (let i = 0; i < g.length; i++) {
       let p = offset;
@@ -73,6 +74,7 @@ export const placeKernel: Kernel<Strided> = {
     }
   },
   loops(out, [g], plan) {
+    out.fill(0);
     forEachRun(plan, (p, step, y, n) => {
       for (let i = 0; i < n; i++) out[p + i * step] = g[y + i];
     });

@@ -1,0 +1,133 @@
+/**
+ * The four properties of a kernel, on every device: it equals its reference, its pullback is right, its laws hold, and it
+ * refuses what it should. The first two are here; laws and refusals stand with each kernel.
+ */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { DType, Flat, Kernel } from "../src/device/kernel.ts";
+import { allocate } from "../src/device/kernel.ts";
+import { grad, gradcheck, type Tensor, vjp } from "../src/index.ts";
+
+/** The forms under test. A device is added here when it exists, and every kernel's test then runs on it. */
+export const devices = ["loops"] as const;
+
+/** Inputs of one kernel call. */
+export interface KernelCase<A> {
+  readonly inputs: readonly Flat[];
+  readonly attrs: A;
+  readonly length: number;
+  readonly dtype: DType;
+}
+
+const asFloat64 = (x: Flat): Flat => (x instanceof Float32Array ? Float64Array.from(x) : x);
+
+/** What a form gives for a case. The output starts dirty: a form must write every cell. */
+function runForm<A>(form: Kernel<A>["loops"], { inputs, attrs, length, dtype }: KernelCase<A>): Flat {
+  const out = allocate(dtype, length).fill(7);
+  form(out, inputs, attrs);
+  return out;
+}
+
+/** Distance from float32 x to y in units of the last place of y (never less than that of 2⁻¹²⁶). */
+export function ulps(x: number, y: number): number {
+  if (Object.is(x, y) || x === y) return 0;
+  if (!Number.isFinite(x) || !Number.isFinite(y)) return Number.isNaN(x) && Number.isNaN(y) ? 0 : Infinity;
+  const exponent = Math.max(-126, Math.floor(Math.log2(Math.abs(y))));
+  return Math.abs(x - y) / 2 ** (exponent - 23);
+}
+
+/**
+ * Every form of the kernel equals its reference, which runs on float64 copies of the same numbers.
+ *
+ * `within`: "exact" for dyadic inputs, or the largest distance in units of the last place of float32, or an absolute
+ * bound that may depend on the case, as the kernel's docstring has it.
+ */
+export function equalsReference<A>(
+  kernel: Kernel<A>,
+  cases: fc.Arbitrary<KernelCase<A>>,
+  within: "exact" | { ulps: number } | { absolute: (c: KernelCase<A>) => number },
+): void {
+  const label = within === "exact" ? "exactly" : "within its error bound";
+  test.each(devices)(`${kernel.name} equals its reference ${label} on %s`, (device) => {
+    fc.assert(
+      fc.property(cases, (c) => {
+        const actual = runForm(kernel[device], c);
+        const exact = runForm(kernel.reference, {
+          ...c,
+          inputs: c.inputs.map(asFloat64),
+          dtype: c.dtype === "float32" ? "float64" : c.dtype,
+        });
+        for (let i = 0; i < actual.length; i++) {
+          const expected = c.dtype === "float32" ? Math.fround(exact[i]) : exact[i];
+          if (within === "exact") expect(actual[i] + 0).toBe(expected + 0);
+          else if ("ulps" in within) expect(ulps(actual[i], exact[i])).toBeLessThanOrEqual(within.ulps);
+          else expect(Math.abs(actual[i] - exact[i])).toBeLessThanOrEqual(within.absolute(c));
+        }
+      }),
+    );
+  });
+}
+
+const dot = (a: Tensor, b: Tensor): number => a.to("float64").mul(b.to("float64")).sum().item();
+
+/**
+ * A linear map f and its pullback are adjoint: ⟨pullback(g), v⟩ = ⟨g, f(v)⟩, exactly for dyadic numbers.
+ *
+ * Each case gives the map and where to try it: x (any point), v (a direction) and g (a cotangent of the output's shape).
+ */
+export function isAdjoint(
+  name: string,
+  cases: fc.Arbitrary<{ f: (x: Tensor) => Tensor; x: Tensor; v: Tensor; g: (shape: readonly number[]) => Tensor }>,
+): void {
+  test(`${name} and its pullback are adjoint`, () => {
+    fc.assert(
+      fc.property(cases, ({ f, x, v, g }) => {
+        const [y, pull] = vjp(f)(x);
+        const cotangent = g(y.shape);
+        const [dx] = pull(cotangent);
+        expect(dx.shape).toEqual(x.shape);
+        expect(dot(dx, v)).toBe(dot(cotangent, f(v)));
+      }),
+    );
+  });
+}
+
+/**
+ * First and second gradient of a smooth function, in float64, against differences over every entry.
+ *
+ * `second: false` where the function has none worth the time.
+ */
+export function hasRightGradient(
+  name: string,
+  cases: fc.Arbitrary<{ f: (...inputs: Tensor[]) => Tensor; inputs: Tensor[] }>,
+  { second = true, numRuns = 25 }: { second?: boolean; numRuns?: number } = {},
+): void {
+  test(`${name} has the gradient that differences give`, () => {
+    fc.assert(
+      fc.property(cases, ({ f, inputs }) => {
+        gradcheck(f, inputs, { atol: 1e-6, rtol: 1e-5 });
+      }),
+      { numRuns },
+    );
+  });
+  if (!second) return;
+  test(`${name} has the second gradient that differences give`, () => {
+    fc.assert(
+      fc.property(cases, ({ f, inputs }) => {
+        const argnums = inputs.flatMap((x, i) => (x.dtype === "int32" ? [] : [i]));
+        for (const i of argnums) {
+          // A curved function of the output, so that linear ops have a second gradient too.
+          const first = grad(
+            (...xs: Tensor[]) =>
+              f(...xs)
+                .square()
+                .sum(),
+            { argnums: i },
+          );
+          gradcheck((...xs) => first(...xs), inputs, { atol: 1e-5, rtol: 1e-5 });
+        }
+      }),
+      { numRuns: Math.ceil(numRuns / 2) },
+    );
+  });
+}
