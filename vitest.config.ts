@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -13,6 +14,13 @@ export default defineConfig({
     },
     projects: [
       {
+        // The documentation imports the library as its users do.
+        resolve: {
+          alias: [
+            { find: /^moegrad$/, replacement: fileURLToPath(new URL("src/index.ts", import.meta.url)) },
+            { find: /^moegrad\/(\w+)$/, replacement: fileURLToPath(new URL("src/$1/index.ts", import.meta.url)) },
+          ],
+        },
         test: {
           name: "node",
           environment: "node",

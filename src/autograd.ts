@@ -11,7 +11,7 @@
  */
 import { shared } from "./device/state.ts";
 import type { Value } from "./device/storage.ts";
-import { checkDtype, checkShape, checkSynchronous, show, stateError, typeError } from "./errors.ts";
+import { checkDtype, checkOptions, checkShape, checkSynchronous, show, stateError, typeError } from "./errors.ts";
 import type { Tensor } from "./tensor.ts";
 
 export type Inputs = readonly Tensor[];
@@ -189,6 +189,7 @@ function walk(
 /** The cotangent that a backward starts from: given and checked, or 1 for a scalar. */
 function seed(op: string, y: Tensor, g: Tensor | undefined): Tensor {
   if (g !== undefined) {
+    if (!isTensor(g)) throw typeError(op, "g", show(g), "a tensor");
     checkShape(op, "g", g.shape, y.shape, "the cotangent has the shape of the output");
     checkDtype(op, "g", g.dtype, [y.dtype], "the cotangent has the dtype of the output");
     return g;
@@ -201,11 +202,14 @@ function seed(op: string, y: Tensor, g: Tensor | undefined): Tensor {
 
 /** `y.backward()`: adds dy/dx into `x.grad` of every leaf x behind y that requires a gradient. See Tensor.backward. */
 export function backward(y: Tensor, g?: Tensor, options: BackwardOptions = {}): void {
+  checkOptions("backward", options, ["retainGraph", "createGraph"]);
   const { createGraph = false, retainGraph = createGraph } = options;
   if (!y.requiresGrad) {
     throw stateError("backward", "the output", "no graph behind it", "a result of ops on a tensor with requiresGrad");
   }
-  const start = seed("backward", y, g);
+  const given = seed("backward", y, g);
+  // A cotangent may come with a graph of its own, which has no place in x.grad unless asked for.
+  const start = createGraph ? given : given.detach();
   const records = recordsBehind(y, new Set());
   withRecording(createGraph, "backward", () => {
     const cotangents = walk(y, start, records, () => true, !retainGraph);
@@ -235,10 +239,11 @@ type Args = readonly any[];
 function trace<A extends Args>(op: string, fn: (...args: A) => Tensor, args: A, argnums: readonly number[]) {
   const state = shared();
   const records = state.recording && (state.transforms > 0 || args.some((x) => isTensor(x) && x.requiresGrad));
-  const aliases = args.map((x, i) => (argnums.includes(i) ? aliasOf(op, x, i) : x)) as unknown as A;
+  const aliases: unknown[] = [...args];
+  for (const i of argnums) aliases[i] = aliasOf(op, args[i], i);
   state.transforms++;
   try {
-    const y = withRecording(true, op, () => fn(...aliases));
+    const y = withRecording(true, op, () => fn(...(aliases as unknown as A)));
     if (!isTensor(y)) throw typeError(op, "fn", `${show(y)} as its result`, "a tensor");
     return { y, wanted: argnums.map((i) => aliases[i] as Tensor), records };
   } finally {
@@ -299,13 +304,14 @@ export function valueAndGrad<A extends Args, const N extends number | readonly n
   return differentiate("valueAndGrad", fn, options) as (...args: A) => [Tensor, Grads<N>];
 }
 
-function differentiate<A extends Args>(op: string, fn: (...args: A) => Tensor, { argnums = 0 }: GradOptions) {
+function differentiate<A extends Args>(op: string, fn: (...args: A) => Tensor, options: GradOptions) {
+  checkOptions(op, options, ["argnums"]);
+  const { argnums = 0 } = options;
   const indices = typeof argnums === "number" ? [argnums] : argnums;
   return (...args: A): [Tensor, Tensor | Tensor[]] => {
     const { y, wanted, records } = trace(op, fn, args, indices);
-    const grads = y.requiresGrad
-      ? pullback(y, seed(op, y, undefined), wanted, records)
-      : wanted.map((x) => x.zerosLike());
+    const g = seed(op, y, undefined);
+    const grads = y.requiresGrad ? pullback(y, g, wanted, records) : wanted.map((x) => x.zerosLike());
     return [records ? y : y.detach(), typeof argnums === "number" ? grads[0] : grads];
   };
 }

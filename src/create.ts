@@ -55,18 +55,24 @@ function flatten(data: NestedArray): { flat: number[]; shape: number[] } {
   for (let x: unknown = data; Array.isArray(x); x = x[0]) shape.push(x.length);
   const flat: number[] = [];
   const visit = (x: unknown, path: readonly number[]): void => {
-    const where = `the entry at ${show(path)}`;
+    const where = (): string => `the entry at ${show(path)}`;
     if (path.length < shape.length) {
       if (!Array.isArray(x))
-        throw typeError("tensor", where, show(x), `a list of ${shape[path.length]}`, "as the first");
+        throw typeError("tensor", where(), show(x), `a list of ${shape[path.length]}`, "as the first");
       if (x.length !== shape[path.length]) {
-        throw rangeError("tensor", where, `${x.length} entries`, `${shape[path.length]}`, "as many as the first there");
+        throw rangeError(
+          "tensor",
+          where(),
+          `${x.length} entries`,
+          `${shape[path.length]}`,
+          "as many as the first there",
+        );
       }
       for (const [i, y] of x.entries()) visit(y, [...path, i]);
       return;
     }
     if (typeof x !== "number")
-      throw typeError("tensor", where, show(x), "a number", `depth ${shape.length}, as the first`);
+      throw typeError("tensor", where(), show(x), "a number", `depth ${shape.length}, as the first`);
     flat.push(x);
   };
   visit(data, []);
@@ -74,7 +80,7 @@ function flatten(data: NestedArray): { flat: number[]; shape: number[] } {
 }
 
 /** Copies numbers into a dtype; refuses those that it does not have, since a change of value should never be silent. */
-function convert(source: ArrayLike<number>, dtype: DType, exact: boolean): Flat {
+function convert(op: string, argument: string, source: ArrayLike<number>, dtype: DType, exact = false): Flat {
   const data = allocate(dtype, source.length);
   for (let i = 0; i < source.length; i++) {
     const x = source[i];
@@ -84,7 +90,7 @@ function convert(source: ArrayLike<number>, dtype: DType, exact: boolean): Flat 
       dtype === "int32" || exact
         ? !kept || (dtype === "int32" && Number.isNaN(x))
         : Number.isFinite(x) && !Number.isFinite(data[i]);
-    if (lost) throw rangeError("tensor", "data", `${show(x)} at flat index ${i}`, `numbers that ${dtype} can hold`);
+    if (lost) throw rangeError(op, argument, `${show(x)} at flat index ${i}`, `numbers that ${dtype} can hold`);
   }
   return data;
 }
@@ -105,7 +111,7 @@ export function tensor(data: NestedArray | TypedArray, options: CreateOptions = 
     }
     const own = data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array;
     const dtype = dtypeOption("tensor", options, own ? dtypeOf(data) : "float32");
-    const flat = own && dtype === dtypeOf(data) ? data.slice() : convert(data, dtype, !own);
+    const flat = own && dtype === dtypeOf(data) ? data.slice() : convert("tensor", "data", data, dtype, !own);
     return finish("tensor", flat, [data.length], options);
   }
   const dtype = dtypeOption("tensor", options);
@@ -113,14 +119,15 @@ export function tensor(data: NestedArray | TypedArray, options: CreateOptions = 
     throw typeError("tensor", "data", show(data), "a number, nested lists of numbers, or a typed array");
   }
   const { flat, shape } = flatten(data);
-  return finish("tensor", convert(flat, dtype, false), shape, options);
+  return finish("tensor", convert("tensor", "data", flat, dtype), shape, options);
 }
 
 /** A tensor of one number everywhere. Throws a RangeError for a bad size or a number that the dtype does not have. */
 export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
   const dtype = dtypeOption("full", options);
   checkSizes("full", shape);
-  const [x] = convert([value], dtype, false);
+  if (typeof value !== "number") throw typeError("full", "value", show(value), "a number");
+  const [x] = convert("full", "value", [value], dtype);
   const filled = filledValue(x, [...shape], dtype);
   return finish("full", filled.storage.host as Flat, filled.shape, options);
 }
@@ -170,7 +177,7 @@ export function arange(...args: (number | CreateOptions | undefined)[]): Tensor 
   }
   const count = Math.max(0, Math.ceil((end - start) / step));
   const list = Array.from({ length: count }, (_, i) => start + i * step);
-  return finish("arange", convert(list, dtype, false), [count], options);
+  return finish("arange", convert("arange", "the list", list, dtype), [count], options);
 }
 
 /** The generator that is used when none is given; seeded with 0 until manualSeed is called. */

@@ -66,8 +66,8 @@ export function checkDtype(op: string, argument: string, dtype: string, allowed:
 
 /** Throws a TypeError unless x is an integer number; a RangeError unless min ≤ x ≤ max. */
 export function checkInteger(op: string, argument: string, x: unknown, min: number, max: number, why = ""): void {
-  const bounds =
-    max === Number.POSITIVE_INFINITY ? `an integer of at least ${min}` : `an integer from ${min} to ${max}`;
+  const open = min === -Infinity ? "an integer" : `an integer of at least ${min}`;
+  const bounds = max === Infinity ? open : `an integer from ${min} to ${max}`;
   if (typeof x !== "number") throw typeError(op, argument, show(x), bounds, why);
   if (!Number.isInteger(x) || x < min || x > max) throw rangeError(op, argument, show(x), bounds, why);
 }

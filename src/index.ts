@@ -10,6 +10,7 @@ export { clamp, eq, ge, gt, le, lt, ne, where } from "./kernels/compare.ts";
 export { crossEntropy, mseLoss, nllLoss } from "./kernels/crossEntropy.ts";
 // Mixture of Experts: moving rows to their experts and back
 export { combine, dispatch } from "./kernels/dispatch.ts";
+export { einsum } from "./kernels/einsum.ts";
 // Ops
 export { add, div, maximum, minimum, mul, pow, sub } from "./kernels/elementwise.ts";
 export { gelu } from "./kernels/gelu.ts";
@@ -17,12 +18,14 @@ export { groupedMatmul } from "./kernels/groupedMatmul.ts";
 export { matmul } from "./kernels/matmul.ts";
 export { concat, expand, permute, reshape, slice, stack, transpose } from "./kernels/movement.ts";
 export { layerNorm, rmsNorm } from "./kernels/norm.ts";
+export { oneHot } from "./kernels/oneHot.ts";
 export type { ExtremeOptions, ReduceOptions, ValuesAndIndices } from "./kernels/reduce.ts";
 export { argmax, max, mean, min, sum } from "./kernels/reduce.ts";
-export { gather, indexAdd, indexSelect, scatterAdd } from "./kernels/rows.ts";
+export { gather, indexAdd, indexSelect, scatterAdd, segmentSum } from "./kernels/rows.ts";
+export { cumsum } from "./kernels/scan.ts";
 export { logSoftmax, logsumexp, softmax } from "./kernels/softmax.ts";
 export { bincount } from "./kernels/sort.ts";
-export { topk } from "./kernels/topk.ts";
+export { argsort, sort, topk } from "./kernels/topk.ts";
 export { abs, cos, exp, log, neg, relu, sigmoid, sign, silu, sin, sqrt, square, tanh, to } from "./kernels/unary.ts";
 export type { GradcheckOptions, GradcheckReport, JacobianEntry } from "./laws/gradcheck.ts";
 export { gradcheck } from "./laws/gradcheck.ts";
@@ -53,4 +56,4 @@ export type { GShardRouterOptions, TopKRouterOptions } from "./routing/tokenChoi
 // Routing
 export { gshardRouter, topKRouter } from "./routing/tokenChoice.ts";
 export type { Shape } from "./shape.ts";
-export { type NestedArray, type Operand, Tensor } from "./tensor.ts";
+export { type Logits, type NestedArray, type Operand, type Probs, Tensor } from "./tensor.ts";

@@ -15,16 +15,27 @@ import { gelu } from "./kernels/gelu.ts";
 import { matmul } from "./kernels/matmul.ts";
 import * as movement from "./kernels/movement.ts";
 import { layerNorm, rmsNorm } from "./kernels/norm.ts";
+import { oneHot } from "./kernels/oneHot.ts";
 import * as reduce from "./kernels/reduce.ts";
 import * as rows from "./kernels/rows.ts";
+import { type CumsumOptions, cumsum } from "./kernels/scan.ts";
 import * as softmax from "./kernels/softmax.ts";
 import { bincount } from "./kernels/sort.ts";
-import { topk } from "./kernels/topk.ts";
+import { argsort, type SortOptions, sort, topk } from "./kernels/topk.ts";
 import * as unary from "./kernels/unary.ts";
 import { printNumbers } from "./print.ts";
 import { type Shape, sizeOf } from "./shape.ts";
 
 export type Operand = elementwise.Operand;
+
+/** A mark that exists at compile time only: what kind of numbers a tensor holds. */
+declare const kind: unique symbol;
+
+/** Scores before a softmax. Every tensor passes, but those known to be probabilities do not: no softmax of a softmax. */
+export type Logits = Tensor & { readonly [kind]?: never };
+
+/** What softmax and sigmoid give. Any op on it gives a plain tensor again. */
+export type Probs = Tensor & { readonly [kind]: "probs" };
 
 /** Numbers in nested lists, as deep as the tensor has dims. */
 export type NestedArray = number | NestedArray[];
@@ -61,9 +72,7 @@ export class Tensor {
   }
 
   /** Internal: how an op makes its output. */
-  make(value: Value, record: OpRecord | null): Tensor {
-    return new Tensor(value, record);
-  }
+  make(value: Value, record: OpRecord | null): Tensor { return new Tensor(value, record); }
 
   /** Internal: how an optimiser's step gives a parameter its new numbers. Whoever shares the old ones keeps them. */
   assign(value: Value): void {
@@ -87,9 +96,7 @@ export class Tensor {
   }
 
   /** Number of elements. */
-  numel(): number {
-    return this.size;
-  }
+  numel(): number { return this.size; }
 
   /** Whether gradients flow to or through this tensor. May be set on leaves, the tensors that no op made. */
   get requiresGrad(): boolean {
@@ -111,6 +118,7 @@ export class Tensor {
 
   set grad(g: Tensor | null) {
     if (g !== null) {
+      checkTensor("grad", "value", g);
       checkShape("grad", "value", g.shape, this.shape, "the shape of the tensor");
       checkDtype("grad", "value", g.dtype, [this.dtype], "the dtype of the tensor");
     }
@@ -150,9 +158,7 @@ export class Tensor {
   }
 
   /** The numbers as NumPy prints them. */
-  toString(): string {
-    return printNumbers(this.data, this.shape, this.dtype);
-  }
+  toString(): string { return printNumbers(this.data, this.shape, this.dtype); }
 
   /** What Node prints: numbers, shape and dtype. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
@@ -176,203 +182,87 @@ export class Tensor {
   }
 
   /** The same numbers, without the graph behind them. */
-  detach(): Tensor {
-    return new Tensor({ storage: this.#storage, shape: this.shape });
-  }
+  detach(): Tensor { return new Tensor({ storage: this.#storage, shape: this.shape }); }
 
   /** A tensor of the same shape and dtype, filled with x. */
-  fullLike(x: number): Tensor {
-    return new Tensor(filledValue(x, this.shape, this.dtype));
-  }
+  fullLike(x: number): Tensor { return new Tensor(filledValue(x, this.shape, this.dtype)); }
 
-  zerosLike(): Tensor {
-    return this.fullLike(0);
-  }
+  zerosLike(): Tensor { return this.fullLike(0); }
 
-  onesLike(): Tensor {
-    return this.fullLike(1);
-  }
+  onesLike(): Tensor { return this.fullLike(1); }
 
   // ---- elementwise: kernels/elementwise.ts, compare.ts, unary.ts, gelu.ts
-  add(b: Operand): Tensor {
-    return elementwise.add(this, b);
-  }
-  sub(b: Operand): Tensor {
-    return elementwise.sub(this, b);
-  }
-  mul(b: Operand): Tensor {
-    return elementwise.mul(this, b);
-  }
-  div(b: Operand): Tensor {
-    return elementwise.div(this, b);
-  }
-  pow(b: Operand): Tensor {
-    return elementwise.pow(this, b);
-  }
-  maximum(b: Operand): Tensor {
-    return elementwise.maximum(this, b);
-  }
-  minimum(b: Operand): Tensor {
-    return elementwise.minimum(this, b);
-  }
-  eq(b: Operand): Tensor {
-    return compare.eq(this, b);
-  }
-  ne(b: Operand): Tensor {
-    return compare.ne(this, b);
-  }
-  lt(b: Operand): Tensor {
-    return compare.lt(this, b);
-  }
-  le(b: Operand): Tensor {
-    return compare.le(this, b);
-  }
-  gt(b: Operand): Tensor {
-    return compare.gt(this, b);
-  }
-  ge(b: Operand): Tensor {
-    return compare.ge(this, b);
-  }
+  add(b: Operand): Tensor { return elementwise.add(this, b); }
+  sub(b: Operand): Tensor { return elementwise.sub(this, b); }
+  mul(b: Operand): Tensor { return elementwise.mul(this, b); }
+  div(b: Operand): Tensor { return elementwise.div(this, b); }
+  pow(b: Operand): Tensor { return elementwise.pow(this, b); }
+  maximum(b: Operand): Tensor { return elementwise.maximum(this, b); }
+  minimum(b: Operand): Tensor { return elementwise.minimum(this, b); }
+  eq(b: Operand): Tensor { return compare.eq(this, b); }
+  ne(b: Operand): Tensor { return compare.ne(this, b); }
+  lt(b: Operand): Tensor { return compare.lt(this, b); }
+  le(b: Operand): Tensor { return compare.le(this, b); }
+  gt(b: Operand): Tensor { return compare.gt(this, b); }
+  ge(b: Operand): Tensor { return compare.ge(this, b); }
   /** This tensor is the condition: a where it is not 0, else b. */
-  where(a: Operand, b: Operand): Tensor {
-    return compare.where(this, a, b);
-  }
-  clamp(low?: number, high?: number): Tensor {
-    return compare.clamp(this, low, high);
-  }
-  neg(): Tensor {
-    return unary.neg(this);
-  }
-  exp(): Tensor {
-    return unary.exp(this);
-  }
-  log(): Tensor {
-    return unary.log(this);
-  }
-  sqrt(): Tensor {
-    return unary.sqrt(this);
-  }
-  square(): Tensor {
-    return unary.square(this);
-  }
-  abs(): Tensor {
-    return unary.abs(this);
-  }
-  sign(): Tensor {
-    return unary.sign(this);
-  }
-  sin(): Tensor {
-    return unary.sin(this);
-  }
-  cos(): Tensor {
-    return unary.cos(this);
-  }
-  tanh(): Tensor {
-    return unary.tanh(this);
-  }
-  sigmoid(): Tensor {
-    return unary.sigmoid(this);
-  }
-  relu(): Tensor {
-    return unary.relu(this);
-  }
-  silu(): Tensor {
-    return unary.silu(this);
-  }
-  gelu(options?: Parameters<typeof gelu>[1]): Tensor {
-    return gelu(this, options);
-  }
-  to(dtype: DType): Tensor {
-    return unary.to(this, dtype);
-  }
+  where(a: Operand, b: Operand): Tensor { return compare.where(this, a, b); }
+  clamp(low?: number, high?: number): Tensor { return compare.clamp(this, low, high); }
+  neg(): Tensor { return unary.neg(this); }
+  exp(): Tensor { return unary.exp(this); }
+  log(): Tensor { return unary.log(this); }
+  sqrt(): Tensor { return unary.sqrt(this); }
+  square(): Tensor { return unary.square(this); }
+  abs(): Tensor { return unary.abs(this); }
+  sign(): Tensor { return unary.sign(this); }
+  sin(): Tensor { return unary.sin(this); }
+  cos(): Tensor { return unary.cos(this); }
+  tanh(): Tensor { return unary.tanh(this); }
+  sigmoid(this: Logits): Probs { return unary.sigmoid(this); }
+  relu(): Tensor { return unary.relu(this); }
+  silu(): Tensor { return unary.silu(this); }
+  gelu(options?: Parameters<typeof gelu>[1]): Tensor { return gelu(this, options); }
+  to(dtype: DType): Tensor { return unary.to(this, dtype); }
 
   // ---- reductions: kernels/reduce.ts, softmax.ts
-  sum(options?: reduce.ReduceOptions): Tensor {
-    return reduce.sum(this, options);
-  }
-  mean(options?: reduce.ReduceOptions): Tensor {
-    return reduce.mean(this, options);
-  }
-  sumTo(shape: Shape): Tensor {
-    return reduce.sumTo(this, shape);
-  }
+  sum(options?: reduce.ReduceOptions): Tensor { return reduce.sum(this, options); }
+  mean(options?: reduce.ReduceOptions): Tensor { return reduce.mean(this, options); }
+  sumTo(shape: Shape): Tensor { return reduce.sumTo(this, shape); }
   max(): Tensor;
   max(options: reduce.ExtremeOptions & { dim: number }): reduce.ValuesAndIndices;
-  max(options?: reduce.ExtremeOptions): Tensor | reduce.ValuesAndIndices {
-    return reduce.max(this, options);
-  }
+  max(options?: reduce.ExtremeOptions): Tensor | reduce.ValuesAndIndices { return reduce.max(this, options); }
   min(): Tensor;
   min(options: reduce.ExtremeOptions & { dim: number }): reduce.ValuesAndIndices;
-  min(options?: reduce.ExtremeOptions): Tensor | reduce.ValuesAndIndices {
-    return reduce.min(this, options);
-  }
-  argmax(options?: reduce.ExtremeOptions): Tensor {
-    return reduce.argmax(this, options);
-  }
-  softmax(options?: softmax.DimOptions): Tensor {
-    return softmax.softmax(this, options);
-  }
-  logSoftmax(options?: softmax.DimOptions): Tensor {
-    return softmax.logSoftmax(this, options);
-  }
-  logsumexp(options?: Parameters<typeof softmax.logsumexp>[1]): Tensor {
-    return softmax.logsumexp(this, options);
-  }
+  min(options?: reduce.ExtremeOptions): Tensor | reduce.ValuesAndIndices { return reduce.min(this, options); }
+  argmax(options?: reduce.ExtremeOptions): Tensor { return reduce.argmax(this, options); }
+  softmax(this: Logits, options?: softmax.DimOptions): Probs { return softmax.softmax(this, options); }
+  logSoftmax(this: Logits, options?: softmax.DimOptions): Tensor { return softmax.logSoftmax(this, options); }
+  logsumexp(options?: Parameters<typeof softmax.logsumexp>[1]): Tensor { return softmax.logsumexp(this, options); }
 
   // ---- movement: kernels/movement.ts, rows.ts
-  reshape(shape: Shape): Tensor {
-    return movement.reshape(this, shape);
-  }
-  permute(dims: readonly number[]): Tensor {
-    return movement.permute(this, dims);
-  }
-  transpose(dim0?: number, dim1?: number): Tensor {
-    return movement.transpose(this, dim0, dim1);
-  }
-  expand(shape: Shape): Tensor {
-    return movement.expand(this, shape);
-  }
-  slice(options?: movement.SliceOptions): Tensor {
-    return movement.slice(this, options);
-  }
-  indexSelect(dim: number, index: Tensor): Tensor {
-    return rows.indexSelect(this, dim, index);
-  }
-  indexAdd(dim: number, index: Tensor, src: Tensor): Tensor {
-    return rows.indexAdd(this, dim, index, src);
-  }
-  gather(dim: number, index: Tensor): Tensor {
-    return rows.gather(this, dim, index);
-  }
-  scatterAdd(dim: number, index: Tensor, src: Tensor): Tensor {
-    return rows.scatterAdd(this, dim, index, src);
-  }
+  reshape(shape: Shape): Tensor { return movement.reshape(this, shape); }
+  permute(dims: readonly number[]): Tensor { return movement.permute(this, dims); }
+  transpose(dim0?: number, dim1?: number): Tensor { return movement.transpose(this, dim0, dim1); }
+  expand(shape: Shape): Tensor { return movement.expand(this, shape); }
+  slice(options?: movement.SliceOptions): Tensor { return movement.slice(this, options); }
+  indexSelect(dim: number, index: Tensor): Tensor { return rows.indexSelect(this, dim, index); }
+  indexAdd(dim: number, index: Tensor, src: Tensor): Tensor { return rows.indexAdd(this, dim, index, src); }
+  gather(dim: number, index: Tensor): Tensor { return rows.gather(this, dim, index); }
+  scatterAdd(dim: number, index: Tensor, src: Tensor): Tensor { return rows.scatterAdd(this, dim, index, src); }
 
   // ---- products, choices, norms, losses: kernels/matmul.ts, topk.ts, sort.ts, norm.ts, crossEntropy.ts
-  matmul(b: Tensor): Tensor {
-    return matmul(this, b);
-  }
-  topk(k: number, options?: { dim?: number | undefined }): reduce.ValuesAndIndices {
-    return topk(this, k, options);
-  }
-  bincount(options: { numBins: number }): Tensor {
-    return bincount(this, options);
-  }
-  layerNorm(weight?: Tensor | null, bias?: Tensor | null, options?: { eps?: number | undefined }): Tensor {
-    return layerNorm(this, weight, bias, options);
-  }
-  rmsNorm(weight?: Tensor | null, options?: { eps?: number | undefined }): Tensor {
-    return rmsNorm(this, weight, options);
-  }
-  crossEntropy(target: Tensor, options?: ce.CrossEntropyOptions): Tensor {
-    return ce.crossEntropy(this, target, options);
-  }
-  nllLoss(target: Tensor, options?: Parameters<typeof ce.nllLoss>[2]): Tensor {
-    return ce.nllLoss(this, target, options);
-  }
-  mseLoss(target: Tensor, options?: Parameters<typeof ce.mseLoss>[2]): Tensor {
-    return ce.mseLoss(this, target, options);
-  }
+  matmul(b: Tensor): Tensor { return matmul(this, b); }
+  topk(k: number, options?: { dim?: number | undefined }): reduce.ValuesAndIndices { return topk(this, k, options); }
+  argsort(options?: SortOptions): Tensor { return argsort(this, options); }
+  sort(options?: SortOptions): reduce.ValuesAndIndices { return sort(this, options); }
+  cumsum(dim: number, options?: CumsumOptions): Tensor { return cumsum(this, dim, options); }
+  oneHot(numClasses: number, options?: { dtype?: DType | undefined }): Tensor { return oneHot(this, numClasses, options); }
+  bincount(options: { numBins: number }): Tensor { return bincount(this, options); }
+  layerNorm(weight?: Tensor | null, bias?: Tensor | null, options?: { eps?: number | undefined }): Tensor { return layerNorm(this, weight, bias, options); }
+  rmsNorm(weight?: Tensor | null, options?: { eps?: number | undefined }): Tensor { return rmsNorm(this, weight, options); }
+  crossEntropy(this: Logits, target: Tensor, options?: ce.CrossEntropyOptions): Tensor { return ce.crossEntropy(this, target, options); }
+  nllLoss(target: Tensor, options?: Parameters<typeof ce.nllLoss>[2]): Tensor { return ce.nllLoss(this, target, options); }
+  mseLoss(target: Tensor, options?: Parameters<typeof ce.mseLoss>[2]): Tensor { return ce.mseLoss(this, target, options); }
 }
 
 /** Throws a TypeError unless x is a tensor. */

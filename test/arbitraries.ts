@@ -79,3 +79,92 @@ export const generator = fc.integer().map((seed) => new Generator(seed));
 
 /** A tensor's numbers as a list. */
 export const numbers = (x: Tensor): number[] => Array.from(x.data);
+
+/** A tensor's numbers as a list with −0 as 0: for results that are equal as numbers. */
+export const plainNumbers = (x: Tensor): number[] => Array.from(x.data, (v) => v + 0);
+
+/** Sizes around the tiles of the loops: all remainders of small tiles, and a few beyond. */
+export const raggedSize = fc.constantFrom(1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 17);
+
+/** n drawn float32 numbers, as a kernel reads them. */
+export const floats = (n: number, element: fc.Arbitrary<number> = dyadic): fc.Arbitrary<Float32Array> =>
+  fc.array(element, { minLength: n, maxLength: n }).map((list) => Float32Array.from(list));
+
+/** n drawn integers from min to max, as a kernel reads them. */
+export const ints = (n: number, min: number, max: number): fc.Arbitrary<Int32Array> =>
+  fc.array(fc.integer({ min, max }), { minLength: n, maxLength: n }).map((list) => Int32Array.from(list));
+
+/** An int32 tensor of n drawn integers from min to max. */
+export const intTensor = (n: number, min: number, max: number): fc.Arbitrary<Tensor> =>
+  ints(n, min, max).map((list) => tensor(list));
+
+/** Float32 numbers of very different sizes, so that the order of a sum shows in its last digits. */
+export const wide = fc
+  .tuple(fc.integer({ min: -(2 ** 24), max: 2 ** 24 }), fc.integer({ min: -40, max: 4 }))
+  .map(([m, e]) => m * 2 ** e);
+
+/** A cotangent for any output shape: small multiples of 1/8 from a drawn seed. */
+export const cotangent = fc.integer().map((seed) => (shape: Shape): Tensor => {
+  const rng = new Generator(seed);
+  const data = Float32Array.from({ length: count(shape) }, () => (rng.integer(33) - 16) / 8);
+  return tensor(data).reshape([...shape]);
+});
+
+/** Every float32 number: ±0, ±∞, NaN, the tiny and the huge among them. */
+export const anyFloat = fc.oneof(
+  { weight: 3, arbitrary: fc.float() },
+  { weight: 1, arbitrary: fc.constantFrom(0, -0, 1, -1, Infinity, -Infinity, Number.NaN) },
+);
+
+/** Every int32 number, small ones and the two ends more often than others. */
+export const anyInt = fc.oneof(fc.integer({ min: -9, max: 9 }), fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }));
+
+/** Two shapes that broadcast, and what they broadcast to. */
+export interface ShapePair {
+  readonly a: number[];
+  readonly b: number[];
+  readonly out: number[];
+}
+
+/** Pairs of shapes that broadcast, empty ones among them. */
+export const shapePairs = (maxRank = 4): fc.Arbitrary<ShapePair> =>
+  fc.oneof(
+    { weight: 9, arbitrary: broadcastPair(maxRank) },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom<ShapePair[]>(
+        { a: [0], b: [1], out: [0] },
+        { a: [2, 0], b: [], out: [2, 0] },
+        { a: [0, 1], b: [3], out: [0, 3] },
+        { a: [1, 3], b: [2, 0, 3], out: [2, 0, 3] },
+      ),
+    },
+  );
+
+/** Two tensors whose shapes broadcast. */
+export const tensorPair = (
+  element: fc.Arbitrary<number> = dyadic,
+  { dtype = "float32", other = element, maxRank = 4 }: { dtype?: DType; other?: typeof element; maxRank?: number } = {},
+): fc.Arbitrary<{ a: Tensor; b: Tensor; out: number[] }> =>
+  shapePairs(maxRank).chain(({ a, b, out }) =>
+    fc.record({ a: tensorOf(a, element, dtype), b: tensorOf(b, other, dtype), out: fc.constant(out) }),
+  );
+
+/** All index tuples of a shape, in row-major order. */
+export function indices(shape: Shape): number[][] {
+  return shape.reduce<number[][]>(
+    (heads, n) => heads.flatMap((head) => Array.from({ length: n }, (_, i) => [...head, i])),
+    [[]],
+  );
+}
+
+/** The element of a tensor at an index tuple. */
+export const at = (x: Tensor, index: readonly number[]): number =>
+  x.data[index.reduce((flat, i, d) => flat * x.shape[d] + i, 0)];
+
+/** The element that broadcasting puts at an index tuple of a wider shape: index 0 along the dims of size 1. */
+export const broadcastAt = (x: Tensor, index: readonly number[]): number =>
+  at(
+    x,
+    x.shape.map((n, d) => (n === 1 ? 0 : index[d + index.length - x.shape.length])),
+  );

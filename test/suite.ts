@@ -68,7 +68,8 @@ export function equalsReference<A>(
   });
 }
 
-const dot = (a: Tensor, b: Tensor): number => a.to("float64").mul(b.to("float64")).sum().item();
+// The 0 makes −0, which the product of two scalars may be, the same as 0.
+const dot = (a: Tensor, b: Tensor): number => a.to("float64").mul(b.to("float64")).sum().item() + 0;
 
 /**
  * A linear map f and its pullback are adjoint: ⟨pullback(g), v⟩ = ⟨g, f(v)⟩, exactly for dyadic numbers.

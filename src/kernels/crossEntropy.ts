@@ -18,7 +18,7 @@ import {
   show,
   typeError,
 } from "../errors.ts";
-import type { Tensor } from "../tensor.ts";
+import type { Logits, Tensor } from "../tensor.ts";
 
 interface LossAttrs {
   readonly C: number;
@@ -49,7 +49,9 @@ export const crossEntropyKernel: Kernel<LossAttrs> = {
       const m = Math.max(...row);
       const lse = m + Math.log(row.reduce((sum, v) => sum + Math.exp(v - m), 0));
       const q = row.map((_, c) => (c === target[n] ? 1 - smoothing : 0) + smoothing / C);
-      out[n] = target[n] === ignoreIndex ? 0 : row.reduce((sum, v, c) => sum + q[c] * (lse - v), 0);
+      // A class with no share in the target may have −∞, and 0 · ∞ is NaN.
+      const loss = row.reduce((sum, v, c) => (q[c] === 0 ? sum : sum + q[c] * (lse - v)), 0);
+      out[n] = target[n] === ignoreIndex ? 0 : loss;
     }
   },
   loops(out, [x, target], { C, ignoreIndex, smoothing }) {
@@ -165,7 +167,7 @@ function checkLoss(op: string, x: Tensor, target: Tensor): void {
  * Throws   RangeError for a class that is not there, or a mean over no rows; TypeError unless target is int32
  * Source   PyTorch's cross_entropy, names and defaults
  */
-export function crossEntropy(logits: Tensor, target: Tensor, options: CrossEntropyOptions = {}): Tensor {
+export function crossEntropy(logits: Logits, target: Tensor, options: CrossEntropyOptions = {}): Tensor {
   checkOptions("crossEntropy", options, ["reduction", "ignoreIndex", "labelSmoothing"]);
   const { reduction = "mean", ignoreIndex = -100, labelSmoothing = 0 } = options;
   checkLoss("crossEntropy", logits, target);

@@ -12,7 +12,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkRank, checkShape, rangeError, show } from "../errors.ts";
+import { checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
 import type { Routing } from "../routing/record.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -214,7 +214,7 @@ export function dispatch(x: Tensor, routing: Routing): Tensor {
  *
  * Shapes   h [S, D] in slot order, gate [S] → y [T, D]
  * Error    float32: each product is rounded once, their sum accumulated in float64 in order of choice
- * Throws   RangeError when h or gate do not have one row per slot
+ * Throws   RangeError when h or gate do not have one row per slot, TypeError for mixed dtypes
  * Source   Eq. 4 of Zhou et al. 2022
  */
 export function combine(h: Tensor, gate: Tensor, routing: Routing): Tensor {
@@ -223,5 +223,8 @@ export function combine(h: Tensor, gate: Tensor, routing: Routing): Tensor {
     throw rangeError("combine", "h", `shape ${show(h.shape)}`, `${routing.numSlots} rows`, "one per slot");
   }
   checkShape("combine", "gate", gate.shape, [routing.numSlots], "one gate per slot");
+  if (h.dtype !== gate.dtype) {
+    throw typeError("combine", "the pair h, gate", `dtypes ${h.dtype} and ${gate.dtype}`, "one dtype");
+  }
   return sumSlots(scaleRows(h, gate), ...mapsOf(routing));
 }

@@ -9,7 +9,7 @@ import { defineOp, type OpFn } from "../autograd.ts";
 import type { DType, Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { filledValue } from "../device/storage.ts";
-import { checkDtype, show, typeError } from "../errors.ts";
+import { checkDtype, rangeError, show, typeError } from "../errors.ts";
 import { broadcastShapes, broadcastStrides, type Shape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -120,6 +120,9 @@ function scalarLike(op: string, x: number, like: Tensor): Tensor {
   if (like.dtype === "int32" && !Number.isInteger(x)) {
     throw typeError(op, "the number", show(x), "an integer", "the tensor has dtype int32; convert it with to()");
   }
+  if (like.dtype === "int32" && x !== (x | 0)) {
+    throw rangeError(op, "the number", show(x), "an integer from −2³¹ to 2³¹ − 1", "the tensor has dtype int32");
+  }
   return like.make(filledValue(x, [], like.dtype), null);
 }
 
@@ -186,19 +189,24 @@ const divOp: Binary = defineOp({
   ],
 });
 
-// Both derivatives are 0 · ∞ at some point (0⁰, 0ᵇ · ln 0) where the function is flat: there they are 0.
+// Both derivatives are 0 · ∞ at some point where the function is flat: b · aᵇ⁻¹ at 0⁰, and 0ᵇ · ln 0 for b ≥ 0. There a
+// is read as 1, which makes them 0, and their own derivatives 0 too.
 const powOp: Binary = defineOp({
   name: "pow",
   inputs: ["a", "b"],
   forward: ([a, b]) => runBinary(powKernel, a, b),
   vjp: (g, { inputs: [a, b], output }) => [
-    () =>
-      b
-        .eq(0)
-        .where(0, b.mul(a.pow(b.sub(1))))
+    () => {
+      const base = a.eq(0).mul(b.eq(0)).where(1, a);
+      return b
+        .mul(base.pow(b.sub(1)))
         .mul(g)
-        .sumTo(a.shape),
-    () => a.eq(0).where(0, output.mul(a.log())).mul(g).sumTo(b.shape),
+        .sumTo(a.shape);
+    },
+    () => {
+      const base = a.eq(0).mul(b.ge(0)).where(1, a);
+      return output.mul(base.log()).mul(g).sumTo(b.shape);
+    },
   ],
 });
 
@@ -220,7 +228,7 @@ const minimumOp: Binary = defineOp({
  * y = a + b, with broadcasting.
  *
  * Shapes   a, b broadcastable (NumPy's rules) → their common shape; a number takes the tensor's dtype
- * Error    exact to one rounding; int32 wraps at 2³²
+ * Error    exact to one rounding; int32 wraps at 2³² (a product beyond 2⁵³ loses its last bits before)
  * Throws   RangeError when the shapes do not broadcast, TypeError when the dtypes differ
  */
 export const add = (a: Operand, b: Operand): Tensor => addOp(...operands("add", a, b));

@@ -16,7 +16,7 @@ import { hostValue } from "../device/storage.ts";
 import { checkDtype, checkInteger, checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 import { gemm, gemmReference, matrix } from "./gemm.ts";
-import { offsetsOf } from "./sort.ts";
+import { offsetsKernel } from "./sort.ts";
 
 interface GroupedAttrs {
   readonly D: number;
@@ -162,6 +162,27 @@ export const groupSums: OpFn<[x: Tensor, offsets: Tensor]> = defineOp({
   vjp: (g, { inputs: [x, offsets] }) => [() => groupRows(g, offsets, x.shape[0]), null],
 });
 
+/** The sizes come from the caller, so they are checked, in float64, before int32 offsets are made of them. */
+const groupOffsetsKernel: Kernel<{ S: number }> = {
+  ...offsetsKernel,
+  check([sizes], { S }) {
+    const bad = sizes.findIndex((n) => n < 0);
+    if (bad >= 0) {
+      throw rangeError("groupedMatmul", "groupSizes", `${sizes[bad]} at index ${bad}`, "sizes of at least 0");
+    }
+    const sum = Array.from(sizes).reduce((a, b) => a + b, 0);
+    if (sum > S) throw rangeError("groupedMatmul", "groupSizes", `a sum of ${sum}`, `at most ${S}`, "the rows of x");
+  },
+};
+
+/** Where each group of the S rows starts, and where the last ends. */
+const groupOffsets: OpFn<[groupSizes: Tensor], [S: number]> = defineOp({
+  name: "groupOffsets",
+  inputs: ["groupSizes"],
+  forward: ([sizes], S) => run(groupOffsetsKernel, [sizes], { S }, [sizes.size + 1], "int32"),
+  vjp: () => [null],
+});
+
 /**
  * Grouped matmul: the first groupSizes[0] rows of x times w[0], the next groupSizes[1] times w[1], and so on.
  *
@@ -186,7 +207,7 @@ export function groupedMatmul(x: Tensor, w: Tensor, groupSizes: readonly number[
   if (x.shape[1] !== D) {
     throw rangeError("groupedMatmul", "w", `shape ${show(w.shape)}`, `[${E}, ${x.shape[1]}, N]`, "D of x");
   }
-  return groupedMatmulAt(x, w, offsetsOf(sizesTensor(x, groupSizes, E)), false);
+  return groupedMatmulAt(x, w, groupOffsets(sizesTensor(x, groupSizes, E), x.shape[0]), false);
 }
 
 function sizesTensor(like: Tensor, sizes: readonly number[] | Int32Array | Tensor, E: number): Tensor {

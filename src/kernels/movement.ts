@@ -9,7 +9,7 @@
 import { applyOp, defineOp, type Op, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkInteger, checkShape, rangeError, show, typeError } from "../errors.ts";
+import { checkInteger, checkOptions, checkShape, rangeError, show, typeError } from "../errors.ts";
 import { broadcastStrides, checkDim, checkSizes, type Shape, sizeOf, stridesOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Span, spanOf } from "./reduce.ts";
@@ -215,9 +215,10 @@ export interface SliceOptions {
 /**
  * A range of one dim, as Python's x[start:end:step]: out-of-range bounds are clipped, negative ones count from the end.
  *
- * Throws   RangeError for step 0 or a dim that is not there, TypeError for bounds that are not integers
+ * Throws   RangeError for step 0, bounds that are not integers, or a dim that is not there
  */
 export function slice(x: Tensor, options: SliceOptions = {}): Tensor {
+  checkOptions("slice", options, ["dim", "start", "end", "step"]);
   const { dim = 0, step = 1 } = options;
   const d = checkDim("slice", dim, x.shape.length);
   const size = x.shape[d] ?? 1;
@@ -281,11 +282,12 @@ function checkList(op: string, tensors: readonly Tensor[]): void {
       "a list of at least one tensor",
     );
   }
-  for (const x of tensors) {
+  tensors.forEach((x, i) => {
+    if (x?.dtype === undefined) throw typeError(op, `tensor ${i}`, show(x), "a tensor");
     if (x.dtype !== tensors[0].dtype) {
       throw typeError(op, "tensors", `dtypes ${tensors[0].dtype} and ${x.dtype}`, "one dtype", "convert with to()");
     }
-  }
+  });
 }
 
 /**
@@ -295,6 +297,7 @@ function checkList(op: string, tensors: readonly Tensor[]): void {
  * Throws   RangeError when the shapes differ elsewhere, TypeError for no tensors or mixed dtypes
  */
 export function concat(tensors: readonly Tensor[], options: { dim?: number | undefined } = {}): Tensor {
+  checkOptions("concat", options, ["dim"]);
   checkList("concat", tensors);
   const first = tensors[0].shape;
   if (first.length === 0) throw rangeError("concat", "tensors", "shape []", "at least 1 dim", "scalars can be stacked");
@@ -312,6 +315,7 @@ export function concat(tensors: readonly Tensor[], options: { dim?: number | und
  * Throws   RangeError when the shapes differ, TypeError for no tensors or mixed dtypes
  */
 export function stack(tensors: readonly Tensor[], options: { dim?: number | undefined } = {}): Tensor {
+  checkOptions("stack", options, ["dim"]);
   checkList("stack", tensors);
   const shape = tensors[0].shape;
   const dim = checkDim("stack", options.dim ?? 0, shape.length + 1);

@@ -9,7 +9,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, checkNumber, checkShape, rangeError } from "../errors.ts";
+import { checkDtype, checkNumber, checkOptions, checkShape, rangeError } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 
 interface NormAttrs {
@@ -89,15 +89,17 @@ function normalize(op: string, x: Tensor, weight: Tensor | null, bias: Tensor | 
  *
  * Shapes   x […, D], weight [D] or null, bias [D] or null → […, D]
  * Error    float32: three roundings. A constant row gives bias.
- * Throws   RangeError when weight or bias are not [D] or D = 0, TypeError for int32 or mixed dtypes
+ * Throws   RangeError when weight or bias are not [D] or D = 0, TypeError for int32, mixed dtypes or unknown options
  * Source   Ba, Kiros & Hinton 2016
  */
 export function layerNorm(
   x: Tensor,
   weight: Tensor | null = null,
   bias: Tensor | null = null,
-  { eps = 1e-5 }: { eps?: number | undefined } = {},
+  options: { eps?: number | undefined } = {},
 ): Tensor {
+  checkOptions("layerNorm", options, ["eps"]);
+  const { eps = 1e-5 } = options;
   return normalize("layerNorm", x, weight, bias, eps, true);
 }
 
@@ -108,10 +110,8 @@ export function layerNorm(
  * Throws   as layerNorm
  * Source   Zhang & Sennrich 2019
  */
-export function rmsNorm(
-  x: Tensor,
-  weight: Tensor | null = null,
-  { eps = 1e-6 }: { eps?: number | undefined } = {},
-): Tensor {
+export function rmsNorm(x: Tensor, weight: Tensor | null = null, options: { eps?: number | undefined } = {}): Tensor {
+  checkOptions("rmsNorm", options, ["eps"]);
+  const { eps = 1e-6 } = options;
   return normalize("rmsNorm", x, weight, null, eps, false);
 }

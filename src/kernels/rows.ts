@@ -11,7 +11,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
+import { checkDtype, checkInteger, checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
 import { checkDim } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Span, spanOf } from "./reduce.ts";
@@ -23,7 +23,8 @@ interface IndexAttrs extends Span {
   readonly M: number;
 }
 
-function checkIndices(index: Flat, op: string, n: number): void {
+/** Throws a RangeError unless every index is from 0 to n − 1. */
+export function checkIndices(index: Flat, op: string, n: number): void {
   const bad = index.findIndex((i) => i < 0 || i >= n);
   if (bad >= 0) {
     throw rangeError(
@@ -255,6 +256,21 @@ export function scatterAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): 
     `x's but along dim ${d}`,
   );
   return x.add(elementSums(src, index, d, x.shape[d]));
+}
+
+/**
+ * Sums of rows by segment: y[n, …] = Σ_{m: segment[m] = n} x[m, …], in order of m; a segment without rows is 0.
+ *
+ * Shapes   x [M, …], segmentIds int32 [M] with entries from 0 to numSegments − 1 → [numSegments, …]
+ * Error    float32: accumulated in float64, rounded once
+ * Throws   RangeError for a segment that is not there, TypeError unless segmentIds is int32
+ * Source   jax.ops.segment_sum
+ */
+export function segmentSum(x: Tensor, segmentIds: Tensor, numSegments: number): Tensor {
+  checkIndex("segmentSum", x, 0, segmentIds, 1);
+  checkShape("segmentSum", "segmentIds", segmentIds.shape, [x.shape[0]], "one per row");
+  checkInteger("segmentSum", "numSegments", numSegments, 0, 2 ** 31 - 1);
+  return rowSums(x, segmentIds, 0, numSegments);
 }
 
 /** The part of x that an index of smaller other dims speaks of. */

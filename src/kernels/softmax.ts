@@ -10,9 +10,9 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, HostForm, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, rangeError, show } from "../errors.ts";
+import { checkDtype, checkOptions, rangeError, show } from "../errors.ts";
 import { checkDim, reducedShape, type Shape } from "../shape.ts";
-import type { Tensor } from "../tensor.ts";
+import type { Logits, Probs, Tensor } from "../tensor.ts";
 
 /** Rows of n numbers. */
 interface Rows {
@@ -128,7 +128,7 @@ export interface DimOptions {
 }
 
 /** Runs f with the dim moved to the end, and moves it back. */
-function alongLast(op: string, x: Tensor, dim: number | undefined, f: (x: Tensor) => Tensor): Tensor {
+function alongLast(op: string, x: Tensor, { dim }: DimOptions, f: (x: Tensor) => Tensor): Tensor {
   checkDtype(op, "x", x.dtype, ["float32", "float64"], "convert integers with to()");
   const d = checkDim(op, dim ?? -1, x.shape.length);
   const last = x.shape.length - 1;
@@ -140,22 +140,28 @@ function alongLast(op: string, x: Tensor, dim: number | undefined, f: (x: Tensor
  *
  * Shapes   x any → the same
  * Error    float32: computed in float64, rounded once; finite for logits of any finite size. A row of −∞ alone is NaN.
- * Throws   RangeError for a dim that is not there, TypeError for int32
+ * Throws   RangeError for a dim that is not there, TypeError for int32 or unknown options
  */
-export const softmax = (x: Tensor, { dim }: DimOptions = {}): Tensor => alongLast("softmax", x, dim, softmaxOp);
+export function softmax(x: Logits, options: DimOptions = {}): Probs {
+  checkOptions("softmax", options, ["dim"]);
+  return alongLast("softmax", x, options, softmaxOp) as Probs;
+}
 
 /** y = x − ln Σ eˣ along a dim: the logarithm of softmax, without its underflow. As softmax otherwise. */
-export const logSoftmax = (x: Tensor, { dim }: DimOptions = {}): Tensor =>
-  alongLast("logSoftmax", x, dim, logSoftmaxOp);
+export function logSoftmax(x: Logits, options: DimOptions = {}): Tensor {
+  checkOptions("logSoftmax", options, ["dim"]);
+  return alongLast("logSoftmax", x, options, logSoftmaxOp);
+}
 
 /**
  * y = ln Σ eˣ along a dim, which is dropped unless keepdim.
  *
- * Throws   RangeError for a dim that is not there or is empty, TypeError for int32
+ * Throws   RangeError for a dim that is not there or is empty, TypeError for int32 or unknown options
  */
 export function logsumexp(x: Tensor, options: DimOptions & { keepdim?: boolean | undefined } = {}): Tensor {
+  checkOptions("logsumexp", options, ["dim", "keepdim"]);
   const dim = checkDim("logsumexp", options.dim ?? -1, x.shape.length);
   if (x.shape[dim] === 0) throw rangeError("logsumexp", "x", `shape ${show(x.shape)}`, `elements along dim ${dim}`);
-  const kept = alongLast("logsumexp", x, dim, logsumexpOp);
+  const kept = alongLast("logsumexp", x, { dim }, logsumexpOp);
   return kept.reshape(reducedShape(x.shape, x.shape.length === 0 ? [] : [dim], options.keepdim ?? false));
 }

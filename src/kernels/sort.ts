@@ -38,7 +38,7 @@ export const offsetsKernel: Kernel = {
   name: "offsets",
   check([counts]) {
     const bad = counts.findIndex((n) => n < 0);
-    if (bad >= 0) throw rangeError("offsets", "groupSizes", `${counts[bad]} at index ${bad}`, "sizes of at least 0");
+    if (bad >= 0) throw rangeError("offsets", "counts", `${counts[bad]} at index ${bad}`, "sizes of at least 0");
   },
   reference(out, [counts]) {
     for (let b = 0; b < out.length; b++) {

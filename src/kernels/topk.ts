@@ -14,14 +14,16 @@ import type { Tensor } from "../tensor.ts";
 import type { ValuesAndIndices } from "./reduce.ts";
 
 interface TopkAttrs {
+  /** For messages. */
+  readonly op: string;
   /** Width of a row. */
   readonly n: number;
   readonly k: number;
 }
 
-function checkOrdered([x]: readonly Flat[]): void {
+function checkOrdered([x]: readonly Flat[], { op }: TopkAttrs): void {
   const nan = x instanceof Int32Array ? -1 : x.findIndex(Number.isNaN);
-  if (nan >= 0) throw rangeError("topk", "x", `NaN at flat index ${nan}`, "numbers that can be ordered");
+  if (nan >= 0) throw rangeError(op, "x", `NaN at flat index ${nan}`, "numbers that can be ordered");
 }
 
 /** Above this k, sorting a row beats inserting into a list of the k best. */
@@ -87,15 +89,27 @@ function sortRows(out: Flat, x: Flat, { n, k }: TopkAttrs): void {
   }
 }
 
-const topkIndices: OpFn<[x: Tensor], [k: number]> = defineOp({
+/** The places of the k largest along the last dim. `op` is the name that an error gives. */
+const topkIndices: OpFn<[x: Tensor], [k: number, op: string]> = defineOp({
   name: "topk",
   inputs: ["x"],
-  forward([x], k) {
+  forward([x], k, op) {
     const n = x.shape[x.shape.length - 1];
-    return run(topkKernel, [x], { n, k }, [...x.shape.slice(0, -1), k], "int32");
+    return run(topkKernel, [x], { op, n, k }, [...x.shape.slice(0, -1), k], "int32");
   },
   vjp: () => [null],
 });
+
+/** The same along any dim, counted from the front. */
+function largest(op: string, x: Tensor, k: number, dim: number): Tensor {
+  const last = x.shape.length - 1;
+  return dim === last ? topkIndices(x, k, op) : topkIndices(x.transpose(dim, last), k, op).transpose(dim, last);
+}
+
+function dimOf(op: string, x: Tensor, dim = -1): number {
+  if (x.shape.length === 0) throw rangeError(op, "x", "shape []", "at least 1 dim");
+  return checkDim(op, dim, x.shape.length);
+}
 
 /**
  * The k largest elements along a dim, largest first, and their int32 indices. Equal elements come in order of index.
@@ -107,14 +121,44 @@ const topkIndices: OpFn<[x: Tensor], [k: number]> = defineOp({
  */
 export function topk(x: Tensor, k: number, options: { dim?: number | undefined } = {}): ValuesAndIndices {
   checkOptions("topk", options, ["dim"]);
-  if (x.shape.length === 0) throw rangeError("topk", "x", "shape []", "at least 1 dim");
-  const last = x.shape.length - 1;
-  const dim = checkDim("topk", options.dim ?? -1, x.shape.length);
+  const dim = dimOf("topk", x, options.dim);
   checkInteger("topk", "k", k, 0, x.shape[dim], `dim ${dim} has ${x.shape[dim]} elements`);
-  if (dim === last) {
-    const indices = topkIndices(x, k);
-    return { values: x.gather(last, indices), indices };
-  }
-  const { values, indices } = topk(x.transpose(dim, last), k);
-  return { values: values.transpose(dim, last), indices: indices.transpose(dim, last) };
+  const indices = largest("topk", x, k, dim);
+  return { values: x.gather(dim, indices), indices };
+}
+
+export interface SortOptions {
+  /** Default −1. */
+  dim?: number | undefined;
+  /** Largest first. Default false. */
+  descending?: boolean | undefined;
+}
+
+/**
+ * The order that sorts x along a dim, as int32 indices. Stable: equal elements keep their order, either way.
+ *
+ * Shapes   x […, n, …] → the same
+ * Throws   RangeError when x has a NaN, which has no order, or is a scalar
+ */
+export function argsort(x: Tensor, options: SortOptions = {}): Tensor {
+  return orderOf("argsort", x, options);
+}
+
+function orderOf(op: string, x: Tensor, options: SortOptions): Tensor {
+  checkOptions(op, options, ["dim", "descending"]);
+  const dim = dimOf(op, x, options.dim);
+  // −x turns the order round; so does −x − 1, which int32 has for every x.
+  const turned = (): Tensor => (x.dtype === "int32" ? x.neg().sub(1) : x.detach().neg());
+  return largest(op, options.descending ? x : turned(), x.shape[dim], dim);
+}
+
+/**
+ * x sorted along a dim, smallest first unless descending, and where each element was. Stable. The gradient of a value
+ * goes to the element that it is.
+ *
+ * Shapes, throws   as argsort
+ */
+export function sort(x: Tensor, options: SortOptions = {}): ValuesAndIndices {
+  const indices = orderOf("sort", x, options);
+  return { values: x.gather(dimOf("sort", x, options.dim), indices), indices };
 }

@@ -10,7 +10,7 @@ import { defineOp, type OpFn } from "../autograd.ts";
 import type { DType, Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { checkDtype, rangeError, show } from "../errors.ts";
-import type { Tensor } from "../tensor.ts";
+import type { Logits, Probs, Tensor } from "../tensor.ts";
 
 type Unary = OpFn<[x: Tensor]>;
 type Loop = (y: Flat, x: Flat) => void;
@@ -131,8 +131,10 @@ export const cos: Unary = unary(cosKernel, (g, x) => g.mul(x.sin()).neg());
 /** y = tanh x. */
 export const tanh: Unary = unary(tanhKernel, (g, _x, y) => g.mul(y.square().neg().add(1)));
 
-/** y = σ(x) = 1 / (1 + e⁻ˣ). */
-export const sigmoid: Unary = unary(sigmoidKernel, (g, _x, y) => g.mul(y).mul(y.neg().add(1)));
+const sigmoidOp: Unary = unary(sigmoidKernel, (g, _x, y) => g.mul(y).mul(y.neg().add(1)));
+
+/** y = σ(x) = 1 / (1 + e⁻ˣ): a number from 0 to 1. */
+export const sigmoid = (x: Logits): Probs => sigmoidOp(x) as Probs;
 
 /** y = max(0, x). The gradient at the kink, 0, is 0. */
 export const relu: Unary = unary(reluKernel, (g, x) => x.gt(0).where(g, 0));

@@ -1,14 +1,14 @@
 /**
  * gradcheck: is the gradient what finite differences say it is?
  *
- *   analytic   J[j, i] = ∂y[j] / ∂x[i], one backward per output
+ *   analytic   J[j, i] = ∂y[j] / ∂x[i], one pullback per output
  *   numeric    (f(x + ε·uᵢ)[j] − f(x − ε·uᵢ)[j]) / 2ε, two forwards per input
  *
  * Every entry is compared, in float64. A function with discrete choices inside (top-k, sorts, comparisons) is smooth
  * only between its boundaries: the choices are recorded at x and at x ± ε·uᵢ, and where they differ the difference says
  * nothing about the gradient. Such entries are counted as crossed, not as wrong.
  */
-import { noGrad } from "../autograd.ts";
+import { noGrad, vjp } from "../autograd.ts";
 import type { Flat } from "../device/kernel.ts";
 import { shared } from "../device/state.ts";
 import { hostValue } from "../device/storage.ts";
@@ -57,11 +57,12 @@ export interface GradcheckReport {
 type Checked = (...inputs: any[]) => Tensor;
 
 /**
- * Checks the gradient of fn at the inputs, every entry, in float64. fn runs on float64 copies of the float inputs.
+ * Checks the gradient of fn at the inputs, every entry, in float64. fn runs on float64 copies of the float inputs. No
+ * `x.grad` is touched, also of tensors that fn uses besides.
  *
  *   gradcheck((x, w) => x.matmul(w).gelu(), [randn([3, 4]), randn([4, 2])])
  *
- * Cost     one backward per output element, two forwards per input element
+ * Cost     one pullback per output element, two forwards per input element
  * Throws   Error with the worst entry when one is wrong (unless raiseException is false); TypeError when fn gives no
  *          float64 tensor; RangeError when it does not depend on its inputs alone (two calls differ)
  * Source   torch.autograd.gradcheck: name and defaults
@@ -70,26 +71,22 @@ export function gradcheck(fn: Checked, inputs: readonly Tensor[], options: Gradc
   checkOptions("gradcheck", options, ["eps", "atol", "rtol", "raiseException"]);
   const { eps = 1e-6, atol = 1e-5, rtol = 1e-3, raiseException = true } = options;
   checkNumber("gradcheck", "eps", eps, "a number above 0", (x) => x > 0);
+  checkNumber("gradcheck", "atol", atol, "a number of at least 0", (x) => x >= 0);
+  checkNumber("gradcheck", "rtol", rtol, "a number of at least 0", (x) => x >= 0);
   if (!Array.isArray(inputs)) throw typeError("gradcheck", "inputs", show(inputs), "a list of tensors");
-  const leaves = inputs.map((x, i) => {
+  const points = inputs.map((x, i) => {
     checkTensor("gradcheck", `input ${i}`, x);
-    return x.dtype === "int32" ? x : asLeaf(x);
+    return x.dtype === "int32" ? x : noGrad(() => x.to("float64")).detach();
   });
-  const base = listen(() => fn(...leaves));
+  const base = listen(fn, points);
   checkOutput(base.y);
-  const again = listen(() => fn(...leaves));
-  if (!sameNumbers(base.y.data, again.y.data)) {
+  const { y, rows } = analyticRows(fn, points);
+  if (!sameNumbers(base.y.data, y.data)) {
     throw rangeError("gradcheck", "fn", "two results for the same inputs", "one", "fix its random numbers");
   }
-  const report = compareAll(fn, leaves, base, eps, atol, rtol);
+  const report = compareAll(fn, points, base, rows, { eps, atol, rtol });
   if (!report.ok && raiseException) throw new Error(report.message);
   return report;
-}
-
-function asLeaf(x: Tensor): Tensor {
-  const leaf = noGrad(() => x.detach().to("float64")).detach();
-  leaf.requiresGrad = true;
-  return leaf;
 }
 
 function checkOutput(y: unknown): asserts y is Tensor {
@@ -104,13 +101,13 @@ interface Heard {
   readonly decisions: readonly Flat[];
 }
 
-function listen(fn: () => Tensor): Heard {
+function listen(fn: Checked, inputs: readonly Tensor[]): Heard {
   const state = shared();
   const before = state.decisions;
   const decisions: Flat[] = [];
   state.decisions = decisions;
   try {
-    return { y: fn(), decisions };
+    return { y: noGrad(() => fn(...inputs)), decisions };
   } finally {
     state.decisions = before;
   }
@@ -122,28 +119,47 @@ const sameNumbers = (a: Flat, b: Flat): boolean =>
 const sameDecisions = (a: Heard, b: Heard): boolean =>
   a.decisions.length === b.decisions.length && a.decisions.every((x, i) => sameNumbers(x, b.decisions[i]));
 
-/** Rows of the Jacobian by backward: [output][input] → flat gradient. */
-function analyticRows(base: Heard, leaves: readonly Tensor[]): Flat[][] {
-  const { y } = base;
-  return Array.from({ length: y.size }, (_, j) => {
+/** Rows of the Jacobian by pullback, [output][input] → flat gradient, empty for integers; and the output. */
+function analyticRows(fn: Checked, points: readonly Tensor[]): { y: Tensor; rows: Flat[][] } {
+  const floats = points.flatMap((x, i) => (x.dtype === "int32" ? [] : [i]));
+  const fill = <T>(list: readonly T[], values: readonly T[]): T[] => {
+    const filled = [...list];
+    floats.forEach((i, j) => {
+      filled[i] = values[j];
+    });
+    return filled;
+  };
+  const [y, pull] = vjp((...xs: Tensor[]) => fn(...fill(points, xs)))(...floats.map((i) => points[i]));
+  const none = points.map(() => new Float64Array());
+  const rows = Array.from({ length: y.size }, (_, j) => {
     const g = new Float64Array(y.size);
     g[j] = 1;
-    for (const x of leaves) x.grad = null;
-    if (y.requiresGrad) y.backward(y.make(hostValue(g, y.shape), null), { retainGraph: true });
-    return leaves.map((x) => x.grad?.data ?? new Float64Array(x.size));
+    const cotangents = pull(y.make(hostValue(g, y.shape), null));
+    return fill<Flat>(
+      none,
+      cotangents.map((dx) => dx.data),
+    );
   });
+  return { y, rows };
 }
 
-function compareAll(fn: Checked, leaves: Tensor[], base: Heard, eps: number, atol: number, rtol: number) {
-  const analytic = analyticRows(base, leaves);
+type Tolerances = { readonly eps: number; readonly atol: number; readonly rtol: number };
+
+function compareAll(
+  fn: Checked,
+  points: readonly Tensor[],
+  base: Heard,
+  analytic: Flat[][],
+  { eps, atol, rtol }: Tolerances,
+): GradcheckReport {
   const crossed: { input: number; index: number }[] = [];
   let worst: JacobianEntry | null = null;
   let worstExcess = -1;
   let [checked, maxError] = [0, 0];
-  leaves.forEach((x, input) => {
+  points.forEach((x, input) => {
     if (x.dtype === "int32") return;
     for (let index = 0; index < x.size; index++) {
-      const [up, down] = [eps, -eps].map((step) => at(fn, leaves, input, index, step));
+      const [up, down] = [eps, -eps].map((step) => at(fn, points, input, index, step));
       if (!sameDecisions(base, up) || !sameDecisions(base, down)) {
         crossed.push({ input, index });
         continue;
@@ -152,7 +168,9 @@ function compareAll(fn: Checked, leaves: Tensor[], base: Heard, eps: number, ato
         const numeric = (up.y.data[output] - down.y.data[output]) / (2 * eps);
         const a = analytic[output][input][index];
         const error = Math.abs(a - numeric);
-        const excess = Number.isNaN(error) ? Infinity : error / (atol + rtol * Math.abs(numeric));
+        // No division where it would be 0 / 0 or ∞ / ∞, neither of which is larger than anything.
+        const relative = error === 0 ? 0 : error / (atol + rtol * Math.abs(numeric));
+        const excess = Number.isFinite(error) ? relative : Infinity;
         maxError = Math.max(maxError, Number.isNaN(error) ? Infinity : error);
         if (excess > worstExcess) {
           worstExcess = excess;
@@ -166,14 +184,14 @@ function compareAll(fn: Checked, leaves: Tensor[], base: Heard, eps: number, ato
 }
 
 /** fn with one element of one input moved by a step. */
-function at(fn: Checked, leaves: readonly Tensor[], input: number, index: number, step: number): Heard {
-  const moved = leaves.map((x, i) => {
-    if (i !== input) return x.detach();
+function at(fn: Checked, points: readonly Tensor[], input: number, index: number, step: number): Heard {
+  const moved = points.map((x, i) => {
+    if (i !== input) return x;
     const data = x.data.slice();
     data[index] += step;
     return x.make(hostValue(data, x.shape), null);
   });
-  return noGrad(() => listen(() => fn(...moved)));
+  return listen(fn, moved);
 }
 
 function describe(ok: boolean, checked: number, worst: JacobianEntry | null, crossed: number): string {

@@ -39,7 +39,7 @@ export function expertChoiceRouter(options: ExpertChoiceRouterOptions = {}): Rou
   const { capacityFactor = 2 } = options;
   checkCapacityFactor(op, capacityFactor, false);
   const rule: GateRule = { normalize: false, balanceOver: "choices" };
-  return (logits, { mask } = {}) => {
+  const route: Router = (logits, { mask } = {}) => {
     const input = routerInput(op, logits, mask);
     const [T, E] = logits.shape;
     const [n] = input.keptLogits.shape;
@@ -55,4 +55,5 @@ export function expertChoiceRouter(options: ExpertChoiceRouterOptions = {}): Rou
     const maps = slotMaps({ tokenOf, expertOf, allowed }, T, E, C);
     return withLogits({ router: op, capacity: C, rule, keptTokens: input.keptTokens, ...maps }, input.logits);
   };
+  return Object.assign(route, { looksAhead: true });
 }

@@ -13,7 +13,7 @@ import { hostValue } from "../device/storage.ts";
 import { zeroTail } from "../kernels/dispatch.ts";
 import { bincount, countingSort, invertOrder, offsetsOf, slotKeys } from "../kernels/sort.ts";
 import type { Generator } from "../random.ts";
-import type { Tensor } from "../tensor.ts";
+import type { Logits, Probs, Tensor } from "../tensor.ts";
 import { lossesOf, type RoutingLosses } from "./losses.ts";
 
 /** Which token and expert each slot belongs to, readable from either side. */
@@ -55,7 +55,7 @@ export interface Routing extends SlotMaps {
   /** [T, E]: the router's scores for each token. */
   readonly logits: Tensor;
   /** [T, E]: softmax of the logits over experts. */
-  readonly probs: Tensor;
+  readonly probs: Probs;
   /** Auxiliary losses, unscaled scalars on the graph, made when asked for. */
   readonly losses: RoutingLosses;
 }
@@ -78,7 +78,11 @@ export interface RouterContext {
 }
 
 /** Logits [T, E] to a routing. */
-export type Router = (logits: Tensor, ctx?: RouterContext) => Routing;
+export interface Router {
+  (logits: Logits, ctx?: RouterContext): Routing;
+  /** True when a token's routing depends on later tokens by design, which a causal model must not allow. */
+  readonly looksAhead?: boolean | undefined;
+}
 
 /** Assignments in order of priority: the first ones are granted first. */
 export interface Assignments {
