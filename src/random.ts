@@ -8,6 +8,9 @@ import { checkInteger, rangeError, show, typeError } from "./errors.ts";
 
 const rotl = (x: number, k: number): number => (x << k) | (x >>> (32 - k));
 
+/** A 32-bit hash of an integer and a seed. */
+export const hashInteger = (x: number, seed: number): number => mix(mix(x | 0) ^ mix((seed | 0) + 0x9e3779b9));
+
 /** Mixes 32 bits so that each input bit reaches each output bit (the finaliser of MurmurHash3). */
 function mix(h: number): number {
   let x = h;

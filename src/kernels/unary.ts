@@ -45,6 +45,9 @@ export function unary(
 
 const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
 
+/** max(0, x) + ln(1 + e^−|x|): the exponent is never above 0. */
+const softplusOf = (x: number): number => Math.max(0, x) + Math.log1p(Math.exp(-Math.abs(x)));
+
 export const negKernel = unaryKernel(
   "neg",
   (x) => -x,
@@ -101,6 +104,10 @@ export const siluKernel = unaryKernel(
   },
 );
 
+export const softplusKernel = unaryKernel("softplus", softplusOf, (y, x) => {
+  for (let i = 0; i < y.length; i++) y[i] = softplusOf(x[i]);
+});
+
 /** y = −x. */
 export const neg: Unary = unary(negKernel, (g) => g.neg(), { integers: true });
 
@@ -135,6 +142,9 @@ const sigmoidOp: Unary = unary(sigmoidKernel, (g, _x, y) => g.mul(y).mul(y.neg()
 
 /** y = σ(x) = 1 / (1 + e⁻ˣ): a number from 0 to 1. */
 export const sigmoid = (x: Logits): Probs => sigmoidOp(x) as Probs;
+
+/** y = ln(1 + eˣ), whose derivative is σ(x). ln σ(x) is −softplus(−x). */
+export const softplus: Unary = unary(softplusKernel, (g, x) => g.mul(x.sigmoid()));
 
 /** y = max(0, x). The gradient at the kink, 0, is 0. */
 export const relu: Unary = unary(reluKernel, (g, x) => x.gt(0).where(g, 0));

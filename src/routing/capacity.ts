@@ -35,8 +35,8 @@ export function expertChoiceCapacity(capacityFactor: number, T: number, E: numbe
 }
 
 /** Throws unless the capacity factor is a number above 0; `infinite` says whether ∞ (dropless) is allowed. */
-export function checkCapacityFactor(op: string, x: unknown, infinite: boolean): void {
+export function checkCapacityFactor(op: string, x: unknown, infinite: boolean, argument = "capacityFactor"): void {
   const expected = infinite ? "a number above 0, or Infinity for dropless" : "a finite number above 0";
-  if (typeof x !== "number") throw typeError(op, "capacityFactor", show(x), expected);
-  if (!(x > 0) || (!infinite && x === Infinity)) throw rangeError(op, "capacityFactor", show(x), expected);
+  if (typeof x !== "number") throw typeError(op, argument, show(x), expected);
+  if (!(x > 0) || (!infinite && x === Infinity)) throw rangeError(op, argument, show(x), expected);
 }

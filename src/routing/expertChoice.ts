@@ -38,7 +38,7 @@ export function expertChoiceRouter(options: ExpertChoiceRouterOptions = {}): Rou
   checkOptions(op, options, ["capacityFactor"]);
   const { capacityFactor = 2 } = options;
   checkCapacityFactor(op, capacityFactor, false);
-  const rule: GateRule = { normalize: false, balanceOver: "choices" };
+  const rule: GateRule = { score: "softmax", normalize: false, balanceOver: "choices", choiceBy: "expert" };
   const route: Router = (logits, { mask } = {}) => {
     const input = routerInput(op, logits, mask);
     const [T, E] = logits.shape;

@@ -19,6 +19,10 @@ export interface RoutingLosses {
   readonly balance: Tensor;
   /** (ln E)² for logits of 0. */
   readonly z: Tensor;
+  /** 0 at perfect balance, E − 1 when one expert has all. Of routers that define it: noisy top-k. */
+  readonly importance?: Tensor | undefined;
+  /** 0 at perfect balance. Of routers that define it: noisy top-k. */
+  readonly load?: Tensor | undefined;
 }
 
 type Read = Pick<
@@ -46,6 +50,20 @@ export function lossesOf(routing: Read): RoutingLosses {
       return empty ? logits.sum() : kept(logits).logsumexp().square().mean();
     },
   };
+}
+
+/**
+ * The squared coefficient of variation: how uneven numbers are.
+ *
+ *   CV² = variance / mean²,  variance = Σ (x − mean)² / n        0 for equal numbers, n − 1 for all in one
+ *
+ * No square root is taken, so that the gradient at perfect balance is 0 and not 0 / 0.
+ *
+ * Source   Shazeer et al. 2017, Eq. 7 and 11, with the population's variance
+ */
+export function squaredVariation(x: Tensor): Tensor {
+  const mean = x.mean();
+  return x.sub(mean).square().mean().div(mean.square());
 }
 
 /** int32: the expert of every slot, or of every token's first choice. */

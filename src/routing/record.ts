@@ -12,6 +12,7 @@ import type { DType } from "../device/kernel.ts";
 import { hostValue } from "../device/storage.ts";
 import { zeroTail } from "../kernels/dispatch.ts";
 import { bincount, countingSort, invertOrder, offsetsOf, slotKeys } from "../kernels/sort.ts";
+import { softplus } from "../kernels/unary.ts";
 import type { Generator } from "../random.ts";
 import type { Logits, Probs, Tensor } from "../tensor.ts";
 import { lossesOf, type RoutingLosses } from "./losses.ts";
@@ -32,10 +33,14 @@ export interface SlotMaps {
 
 /** How scores become gates and losses: what a replay with new logits needs to know of the router. */
 export interface GateRule {
+  /** What is gated with: softmax over experts, the sigmoid of each logit, or 1. */
+  readonly score: "softmax" | "sigmoid" | "one";
   /** Divide each gate by the sum over the token's asked slots. */
   readonly normalize: boolean;
   /** Whether the balance loss counts all choices or, as GShard does, the first ones. */
   readonly balanceOver: "choices" | "first choices";
+  /** Who chose whom. */
+  readonly choiceBy: "token" | "expert";
 }
 
 export interface Routing extends SlotMaps {
@@ -54,7 +59,9 @@ export interface Routing extends SlotMaps {
   readonly gate: Tensor;
   /** [T, E]: the router's scores for each token. */
   readonly logits: Tensor;
-  /** [T, E]: softmax of the logits over experts. */
+  /** [T, E], when gates follow from noisy logits: what was added to them, without gradient. Else null. */
+  readonly noise: Tensor | null;
+  /** [T, E]: the scores as shares of one, over experts: softmax of the logits, or σ / Σ σ. */
   readonly probs: Probs;
   /** Auxiliary losses, unscaled scalars on the graph, made when asked for. */
   readonly losses: RoutingLosses;
@@ -84,7 +91,7 @@ export interface Router {
   readonly looksAhead?: boolean | undefined;
 }
 
-/** Assignments in order of priority: the first ones are granted first. */
+/** Assignments in the order of the record: by choice, then by token. */
 export interface Assignments {
   /** int32 [S] */
   readonly tokenOf: Tensor;
@@ -92,19 +99,17 @@ export interface Assignments {
   readonly expertOf: Tensor;
   /** int32 [S]: 0 where the assignment may not be granted even when there is room. */
   readonly allowed: Tensor;
+  /** int32 [S]: the assignments in the order in which they are granted, when it is another one. */
+  readonly priority?: Tensor | null | undefined;
 }
 
 /** An int32 tensor from host numbers, made by a tensor that is at hand. */
 export const integers = (like: Tensor, data: Int32Array): Tensor => like.make(hostValue(data, [data.length]), null);
 
 /** Sorts assignments into slots: by expert within capacity, the rest into the tail. */
-export function slotMaps(
-  { tokenOf, expertOf, allowed }: Assignments,
-  T: number,
-  E: number,
-  capacity: number,
-): SlotMaps {
-  const keys = slotKeys(expertOf, allowed, E, capacity);
+export function slotMaps(assignments: Assignments, T: number, E: number, capacity: number): SlotMaps {
+  const { tokenOf, expertOf } = assignments;
+  const keys = grantKeys(assignments, E, capacity);
   const order = countingSort(keys, 2 * E);
   const byToken = countingSort(tokenOf, T);
   return {
@@ -114,6 +119,13 @@ export function slotMaps(
     slotsOfToken: invertOrder(order).indexSelect(0, byToken),
     tokenOffsets: offsetsOf(bincount(tokenOf, { numBins: T })),
   };
+}
+
+/** The sort key of every assignment: its expert, or behind all experts when there is no room. */
+function grantKeys({ expertOf, allowed, priority }: Assignments, E: number, capacity: number): Tensor {
+  if (!priority) return slotKeys(expertOf, allowed, E, capacity);
+  const keys = slotKeys(expertOf.indexSelect(0, priority), allowed.indexSelect(0, priority), E, capacity);
+  return keys.indexSelect(0, invertOrder(priority));
 }
 
 /**
@@ -135,8 +147,24 @@ export function gatesOf(scores: Tensor, maps: SlotMaps, normalize: boolean): Ten
 
 const zeros = (dtype: DType, n: number) => (dtype === "float64" ? new Float64Array(n) : new Float32Array(n));
 
-/** Everything of a routing that follows from its integers, its rule and the logits. */
-type Decided = Pick<Routing, "router" | "capacity" | "rule" | "keptTokens"> & SlotMaps;
+/**
+ * Scores of logits [T, E]: `scores` are what gates are made of, `probs` the same as shares of one.
+ *
+ *   softmax   both are softmax(logits)
+ *   sigmoid   scores = σ(logits);  probs = σ / Σ σ = softmax(ln σ(logits)), which cannot become 0 / 0
+ *   one       scores = 1;  probs = softmax(logits)
+ */
+export function scoresOf(logits: Tensor, score: GateRule["score"]): { scores: Tensor; probs: Probs } {
+  if (score === "sigmoid") {
+    return { scores: logits.sigmoid(), probs: softplus(logits.neg()).neg().softmax() };
+  }
+  const probs = logits.softmax();
+  return { scores: score === "one" ? probs.onesLike() : probs, probs };
+}
+
+/** What of a routing is decided before gates and losses are made. */
+export type Decided = Pick<Routing, "router" | "capacity" | "rule" | "keptTokens"> &
+  SlotMaps & { readonly noise?: Tensor | null | undefined };
 
 /**
  * The routing that given slots make with given logits: gate, probs and losses follow the logits, the integers stay.
@@ -144,13 +172,14 @@ type Decided = Pick<Routing, "router" | "capacity" | "rule" | "keptTokens"> & Sl
  * This is how a router ends, and how one is replayed: `withLogits(routing, logits)` asks nobody to choose again.
  */
 export function withLogits(decided: Decided, logits: Tensor): Routing {
-  const { router, capacity, rule, keptTokens } = decided;
+  const { router, capacity, rule, keptTokens, noise = null } = decided;
   const { tokenOfSlot, expertOfSlot, offsets, slotsOfToken, tokenOffsets } = decided;
   const maps = { tokenOfSlot, expertOfSlot, offsets, slotsOfToken, tokenOffsets };
-  const probs = logits.softmax();
+  const { scores, probs } = scoresOf(noise === null ? logits : logits.add(noise), rule.score);
   const [numTokens, numExperts] = logits.shape;
   const sizes = { numTokens, numExperts, numSlots: tokenOfSlot.size };
   const read = { ...sizes, ...maps, rule, keptTokens, logits, probs };
-  const gate = gatesOf(probs, maps, rule.normalize);
-  return { router, capacity, ...read, gate, losses: lossesOf(read) };
+  // A ratio of scores is the same ratio of probs, and the largest of these is never 0.
+  const gate = gatesOf(rule.normalize && rule.score !== "one" ? probs : scores, maps, rule.normalize);
+  return { router, capacity, ...read, noise, gate, losses: lossesOf(read) };
 }

@@ -35,11 +35,15 @@ describe("topKRouter", () => {
     [{ minCapacity: 0.5 }, new RangeError("topKRouter: minCapacity has 0.5, expected an integer of at least 1")],
     [
       { capacity: 2 },
-      new TypeError('topKRouter: options has the name "capacity", expected k, normalize, capacityFactor, minCapacity'),
+      new TypeError(
+        'topKRouter: options has the name "capacity", expected k, normalize, capacityFactor, evalCapacityFactor, minCapacity, priority, dropPolicy, scoreFn, expertBias, noise',
+      ),
     ],
     [
       [2],
-      new TypeError("topKRouter: options has [2], expected an object with k, normalize, capacityFactor, minCapacity"),
+      new TypeError(
+        "topKRouter: options has [2], expected an object with k, normalize, capacityFactor, evalCapacityFactor, minCapacity, priority, dropPolicy, scoreFn, expertBias, noise",
+      ),
     ],
   ];
   test.each(cases)("refuses %o", (options, error) => {
@@ -61,7 +65,7 @@ test("gshardRouter refuses a single expert, minCapacity below 1 and unknown opti
     new RangeError("gshardRouter: minCapacity has 0, expected an integer of at least 1"),
   );
   expect(() => gshardRouter({ k: 2 } as object)).toThrow(
-    new TypeError('gshardRouter: options has the name "k", expected capacityFactor, minCapacity'),
+    new TypeError('gshardRouter: options has the name "k", expected capacityFactor, evalCapacityFactor, minCapacity'),
   );
 });
 
