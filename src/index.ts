@@ -56,6 +56,8 @@ export type {
   Routing,
   SlotMaps,
 } from "./routing/record.ts";
+export { compareRoutings, type RoutingComparison, routingFromJSON, type RoutingJSON } from "./routing/edit.ts";
+export { routingToJSON, sendToken, withCapacity, withoutExpert, withTopK } from "./routing/edit.ts";
 export { type RoutingLosses, squaredVariation } from "./routing/losses.ts";
 
 // Modules
@@ -63,8 +65,11 @@ export { Module } from "./nn/module.ts";
 export { Embedding, FeedForward, LayerNorm, Linear, Sequential } from "./nn/layers.ts";
 export type { FeedForwardOptions, InitOptions, Layer, Routed } from "./nn/layers.ts";
 export type { Activation } from "./nn/activation.ts";
-export { auxLoss, Experts, MoE } from "./nn/moe.ts";
-export type { AuxLossOptions, ExpertsOptions, MoEForwardOptions, MoEOptions, MoEOutput } from "./nn/moe.ts";
+export { Experts, MoE } from "./nn/moe.ts";
+export type { ExpertsOptions, MoEForwardOptions, MoEOptions, MoEOutput } from "./nn/moe.ts";
+export { auxLoss, type AuxLossOptions } from "./nn/auxLoss.ts";
+export { RouterModule } from "./nn/router.ts";
+export { NoisyTopKRouter, noisyTopKRouter, type NoisyTopKRouterOptions } from "./nn/noisyTopK.ts";
 export { ledger, type MoELedger } from "./nn/ledger.ts";
 export { Dropout } from "./nn/dropout.ts";
 export { type AttentionOptions, MultiHeadAttention, rotate } from "./nn/attention.ts";

@@ -7,10 +7,14 @@ const functions = {
   cubic: (x: Tensor) => x.square().mul(x),
   relu: (x: Tensor) => x.relu(),
   gelu: (x: Tensor) => x.gelu(),
-  silu: (x: Tensor) => x.silu(),
+  silu: (x: Tensor): Tensor => x.silu(),
+  swiglu: (x: Tensor): Tensor => x.silu(),
 };
 
-/** "linear" and "cubic" are those of Chen et al. 2022: y = z and y = z³. */
+/**
+ * "linear" and "cubic" are those of Chen et al. 2022: y = z and y = z³. "swiglu" is gated: silu(x·W₁) ⊙ (x·W₃), with a
+ * third weight (Shazeer 2020, "GLU Variants Improve Transformer").
+ */
 export type Activation = keyof typeof functions;
 
 export function checkActivation(op: string, activation: Activation): Activation {
@@ -20,4 +24,11 @@ export function checkActivation(op: string, activation: Activation): Activation 
   return activation;
 }
 
-export const activate = (x: Tensor, activation: Activation): Tensor => functions[activation](x);
+/** Whether the activation multiplies two maps of its input, and so needs a third weight. */
+export const isGated = (activation: Activation): boolean => activation === "swiglu";
+
+/** act(h), or act(h) ⊙ up when the activation is gated. */
+export function activate(h: Tensor, activation: Activation, up: Tensor | null = null): Tensor {
+  const y = functions[activation](h);
+  return up === null ? y : y.mul(up);
+}

@@ -4,7 +4,7 @@ import { checkDtype, checkInteger, checkOptions, rangeError, show, typeError } f
 import type { Routing } from "../routing/record.ts";
 import type { Shape } from "../shape.ts";
 import { checkTensor, type Tensor } from "../tensor.ts";
-import { type Activation, activate, checkActivation } from "./activation.ts";
+import { type Activation, activate, checkActivation, isGated } from "./activation.ts";
 import { Module } from "./module.ts";
 
 /** dtype and generator of a layer's parameters. */
@@ -117,12 +117,14 @@ export interface FeedForwardOptions extends InitOptions {
 }
 
 /**
- * The dense counterpart of one expert: y = act(x · W₁ + b₁) · W₂ + b₂.
+ * The dense counterpart of one expert: y = act(x · W₁ + b₁) · W₂ + b₂; with swiglu the activation is multiplied by
+ * x · W₃ + b₃.
  *
  * Shapes   x […, dim] → […, dim]
  */
 export class FeedForward extends Module {
   readonly up: Linear;
+  readonly gated: Linear | null;
   readonly down: Linear;
   readonly activation: Activation;
 
@@ -132,11 +134,12 @@ export class FeedForward extends Module {
     const { dim, hidden, activation = "gelu", ...rest } = options;
     this.activation = checkActivation("FeedForward", activation);
     this.up = new Linear(dim, hidden, rest);
+    this.gated = isGated(activation) ? new Linear(dim, hidden, rest) : null;
     this.down = new Linear(hidden, dim, rest);
   }
 
   forward(x: Tensor): Tensor {
-    return this.down.forward(activate(this.up.forward(x), this.activation));
+    return this.down.forward(activate(this.up.forward(x), this.activation, this.gated?.forward(x)));
   }
 }
 

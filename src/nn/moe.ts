@@ -2,11 +2,11 @@
  * The Mixture-of-Experts layer: a router that sends each token to a few experts, and the experts.
  *
  *   logits = x · W_r;   routing = router(logits)
- *   y[t] = Σ_{granted slots s of t} gate[s] · expert_e(s)(x[t])
+ *   y[t] = Σ_{granted slots s of t} gate[s] · expert_e(s)(x[t]) + shared(x[t])
  *
  * Source   Shazeer et al. 2017, "Outrageously Large Neural Networks"
  */
-import { zeros } from "../create.ts";
+import { rand, zeros } from "../create.ts";
 import { checkInteger, checkNumber, checkOptions, checkShape, rangeError, show, typeError } from "../errors.ts";
 import { combine, dispatch } from "../kernels/dispatch.ts";
 import { groupedMatmulAt, groupRows } from "../kernels/groupedMatmul.ts";
@@ -16,8 +16,8 @@ import { type Mask, type Router, type Routing, withLogits } from "../routing/rec
 import { topKRouter } from "../routing/tokenChoice.ts";
 import { sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
-import { type Activation, activate, checkActivation } from "./activation.ts";
-import { checkFeatures, type InitOptions, Linear, uniformParameter } from "./layers.ts";
+import { type Activation, activate, checkActivation, isGated } from "./activation.ts";
+import { checkFeatures, FeedForward, type InitOptions, Linear, uniformParameter } from "./layers.ts";
 import { Module } from "./module.ts";
 
 export interface ExpertsOptions extends InitOptions {
@@ -36,15 +36,18 @@ export interface ExpertsOptions extends InitOptions {
  * Experts: E feed-forward networks of one shape, applied to groups of neighbouring rows.
  *
  *   y[s] = act(x[s] · w1[e] + b1[e]) · w2[e] + b2[e]        e = the group of row s; rows beyond the groups are 0
+ *   swiglu: act(…) is silu(x[s] · w1[e] + b1[e]) ⊙ (x[s] · w3[e] + b3[e])
  *
  * All experts start from the same distribution, each with draws of its own: uniform in ±1/√(inputs), as Linear.
  *
- * Shapes   x [S, D], offsets int32 [E+1] → [S, D]; w1 [E, D, F], w2 [E, F, D], b1 [E, F], b2 [E, D]
- * Cost     4 · S · D · F flops
+ * Shapes   x [S, D], offsets int32 [E+1] → [S, D]; w1, w3 [E, D, F], w2 [E, F, D], b1, b3 [E, F], b2 [E, D]
+ * Cost     4 · S · D · F flops, 6 · S · D · F with swiglu
  */
 export class Experts extends Module {
   readonly w1: Tensor;
   readonly b1: Tensor | null;
+  readonly w3: Tensor | null;
+  readonly b3: Tensor | null;
   readonly w2: Tensor;
   readonly b2: Tensor | null;
   readonly activation: Activation;
@@ -59,13 +62,17 @@ export class Experts extends Module {
     this.activation = checkActivation("Experts", activation);
     this.w1 = uniformParameter([E, D, F], 1 / Math.sqrt(D), options);
     this.b1 = bias ? uniformParameter([E, F], 1 / Math.sqrt(D), options) : null;
+    const gated = isGated(activation);
+    this.w3 = gated ? uniformParameter([E, D, F], 1 / Math.sqrt(D), options) : null;
+    this.b3 = gated && bias ? uniformParameter([E, F], 1 / Math.sqrt(D), options) : null;
     this.w2 = uniformParameter([E, F, D], 1 / Math.sqrt(F), options);
     this.b2 = bias ? uniformParameter([E, D], 1 / Math.sqrt(F), options) : null;
   }
 
   forward(x: Tensor, offsets: Tensor): Tensor {
     const h = grouped(x, this.w1, this.b1, offsets);
-    return grouped(activate(h, this.activation), this.w2, this.b2, offsets);
+    const up = this.w3 === null ? null : grouped(x, this.w3, this.b3, offsets);
+    return grouped(activate(h, this.activation, up), this.w2, this.b2, offsets);
   }
 }
 
@@ -77,6 +84,13 @@ function grouped(x: Tensor, w: Tensor, b: Tensor | null, offsets: Tensor): Tenso
 export interface MoEOptions extends ExpertsOptions {
   /** Default topKRouter({ k: 2 }), or k: 1 for one expert: dropless token choice. */
   router?: Router | undefined;
+  /** Shared experts, which every token passes through beside those it is routed to (DeepSeekMoE). Default 0. */
+  numShared?: number | undefined;
+  /**
+   * ε: in training the router sees x · u, u ~ U[1 − ε, 1 + ε] for each number (Switch Transformer). The experts see x
+   * itself. Default 0.
+   */
+  jitter?: number | undefined;
 }
 
 export interface MoEForwardOptions {
@@ -108,15 +122,32 @@ export interface MoEOutput {
 export class MoE extends Module {
   readonly router: Linear;
   readonly experts: Experts;
+  /** What every token passes through, numShared experts wide; null without them. */
+  readonly shared: FeedForward | null;
   readonly route: Router;
+  readonly jitter: number;
   readonly #rng: Generator | undefined;
 
   constructor(options: MoEOptions) {
     super();
-    checkOptions("MoE", options, ["numExperts", "dim", "hidden", "activation", "bias", "dtype", "rng", "router"]);
-    const { router, ...experts } = options;
-    const { dim, numExperts, dtype, rng } = experts;
+    const names = [
+      "numExperts",
+      "dim",
+      "hidden",
+      "activation",
+      "bias",
+      "dtype",
+      "rng",
+      "router",
+      "numShared",
+      "jitter",
+    ];
+    checkOptions("MoE", options, names);
+    const { router, numShared = 0, jitter = 0, ...experts } = options;
+    const { dim, hidden, numExperts, activation, bias = false, dtype, rng } = experts;
     checkInteger("MoE", "numExperts", numExperts, 1, Infinity);
+    checkInteger("MoE", "numShared", numShared, 0, Infinity);
+    checkNumber("MoE", "jitter", jitter, "a number from 0 to below 1", (x) => x >= 0 && x < 1);
     this.route = router ?? topKRouter({ k: Math.min(2, numExperts) });
     if (typeof this.route !== "function") {
       throw typeError(
@@ -129,6 +160,9 @@ export class MoE extends Module {
     }
     this.router = new Linear(dim, numExperts, { bias: false, dtype, rng });
     this.experts = new Experts(experts);
+    const width = numShared * hidden;
+    this.shared = numShared === 0 ? null : new FeedForward({ dim, hidden: width, activation, bias, dtype, rng });
+    this.jitter = jitter;
     this.#rng = rng?.split("noise");
   }
 
@@ -138,10 +172,19 @@ export class MoE extends Module {
     checkFeatures("MoE", x, D);
     const T = sizeOf(x.shape.slice(0, -1));
     const tokens = x.reshape([T, D]);
-    const logits = tokens.matmul(this.router.weight);
+    const logits = this.#jittered(tokens, options.rng).matmul(this.router.weight);
     const routing = options.routing ? this.#replay(options, logits) : this.#choose(options, tokens, logits);
     const h = this.experts.forward(dispatch(tokens, routing), routing.offsets);
-    return { output: combine(h, routing.gate, routing).reshape(x.shape), routing };
+    const routed = combine(h, routing.gate, routing);
+    const output = this.shared === null ? routed : routed.add(keepRows(this.shared.forward(tokens), routing));
+    return { output: output.reshape(x.shape), routing };
+  }
+
+  /** x, or x times noise of its own: the router's input alone, since the experts are to see x itself. */
+  #jittered(x: Tensor, given: Generator | undefined): Tensor {
+    if (!this.training || this.jitter === 0) return x;
+    const noise = rand(x.shape, { dtype: x.dtype, rng: given ?? this.#rng });
+    return x.mul(noise.mul(2).sub(1).mul(this.jitter).add(1));
   }
 
   #choose({ mask, rng, tokenIds }: MoEForwardOptions, x: Tensor, logits: Tensor): Routing {
@@ -163,38 +206,9 @@ export class MoE extends Module {
   }
 }
 
-/** How much of each auxiliary loss to add; a loss left out is not added. */
-export interface AuxLossOptions {
-  /** Coefficient of the balance loss. Customary: 0.01. */
-  balance?: number | undefined;
-  /** Coefficient of the router's z-loss. Customary: 1e-3. */
-  z?: number | undefined;
-}
-
-/**
- * The auxiliary losses of a model, scaled and summed over its routings: the one place where that is done.
- *
- *   Σ_r  balance · losses.balance(r) + z · losses.z(r)
- *
- * Throws   RangeError for a coefficient below 0 or not finite, TypeError for unknown names or what is no routing
- */
-export function auxLoss(routings: readonly Routing[] | Routing, coefficients: AuxLossOptions): Tensor {
-  checkOptions("auxLoss", coefficients, ["balance", "z"]);
-  const { balance = 0, z = 0 } = coefficients;
-  checkNumber("auxLoss", "balance", balance, "a coefficient of at least 0", (c) => c >= 0);
-  checkNumber("auxLoss", "z", z, "a coefficient of at least 0", (c) => c >= 0);
-  const list = Array.isArray(routings) ? (routings as readonly Routing[]) : [routings as Routing];
-  let total: Tensor | null = null;
-  for (const [i, routing] of list.entries()) {
-    if (routing?.losses === undefined) throw typeError("auxLoss", `routing ${i}`, show(routing), "a Routing");
-    for (const [c, loss] of [
-      [balance, "balance"],
-      [z, "z"],
-    ] as const) {
-      if (c === 0) continue;
-      const scaled = routing.losses[loss].mul(c);
-      total = total === null ? scaled : total.add(scaled);
-    }
-  }
-  return total ?? zeros([], { dtype: list[0]?.logits.dtype });
+/** Rows of masked tokens set to 0. */
+function keepRows(x: Tensor, { keptTokens, numTokens: T }: Routing): Tensor {
+  if (keptTokens === null) return x;
+  const kept = x.indexSelect(0, keptTokens);
+  return zeros([T, x.shape[1]], { dtype: x.dtype }).indexAdd(0, keptTokens, kept);
 }

@@ -63,7 +63,7 @@ describe("refuses", () => {
     [
       "names that it does not have",
       () => auxLoss([routing], { balanced: 1 } as AuxLossOptions),
-      new TypeError('auxLoss: options has the name "balanced", expected balance, z'),
+      new TypeError('auxLoss: options has the name "balanced", expected balance, z, importance, load'),
     ],
     [
       "a negative coefficient",

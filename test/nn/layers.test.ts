@@ -236,7 +236,7 @@ describe("LayerNorm", () => {
 });
 
 /** The activations, written with other ops than the library's own. */
-const formulas: Record<Activation, (z: number) => number> = {
+const formulas: Record<Exclude<Activation, "swiglu">, (z: number) => number> = {
   linear: (z) => z,
   cubic: (z) => z ** 3,
   relu: (z) => Math.max(0, z),
@@ -254,28 +254,31 @@ const formulas: Record<Activation, (z: number) => number> = {
 };
 
 describe("FeedForward", () => {
-  test.each(Object.keys(formulas) as Activation[])("is act(x · W₁ + b₁) · W₂ + b₂ with act = %s", (activation) => {
-    const layer = new FeedForward({ dim: 2, hidden: 3, activation, dtype: "float64" });
-    // The hidden units see x[0], x[1] and x[0] − x[1] + 1: whole numbers from −2 to 2.
-    fill(layer, [
-      [1, 0, 1, 0, 1, -1],
-      [0, 0, 1],
-      [1, 0, 0, 1, 2, 3],
-      [0.5, -0.5],
-    ]);
-    const act = formulas[activation];
-    for (const [a, b] of [
-      [1, 2],
-      [-1, 0],
-      [0, 1],
-      [1, 1],
-    ]) {
-      const [h0, h1, h2] = [act(a), act(b), act(a - b + 1)];
-      const y = numbers(layer.forward(tensor([a, b], { dtype: "float64" })));
-      expect(y[0]).toBeCloseTo(h0 + 2 * h2 + 0.5, 13);
-      expect(y[1]).toBeCloseTo(h1 + 3 * h2 - 0.5, 13);
-    }
-  });
+  test.each(Object.keys(formulas) as (keyof typeof formulas)[])(
+    "is act(x · W₁ + b₁) · W₂ + b₂ with act = %s",
+    (activation) => {
+      const layer = new FeedForward({ dim: 2, hidden: 3, activation, dtype: "float64" });
+      // The hidden units see x[0], x[1] and x[0] − x[1] + 1: whole numbers from −2 to 2.
+      fill(layer, [
+        [1, 0, 1, 0, 1, -1],
+        [0, 0, 1],
+        [1, 0, 0, 1, 2, 3],
+        [0.5, -0.5],
+      ]);
+      const act = formulas[activation];
+      for (const [a, b] of [
+        [1, 2],
+        [-1, 0],
+        [0, 1],
+        [1, 1],
+      ]) {
+        const [h0, h1, h2] = [act(a), act(b), act(a - b + 1)];
+        const y = numbers(layer.forward(tensor([a, b], { dtype: "float64" })));
+        expect(y[0]).toBeCloseTo(h0 + 2 * h2 + 0.5, 13);
+        expect(y[1]).toBeCloseTo(h1 + 3 * h2 - 0.5, 13);
+      }
+    },
+  );
 
   test("has keys up and down, gelu and biases by default", () => {
     const layer = new FeedForward({ dim: 4, hidden: 8 });
@@ -292,9 +295,24 @@ describe("FeedForward", () => {
     ]);
   });
 
+  test("with swiglu multiplies silu(x · W₁ + b₁) by x · W₃ + b₃", () => {
+    const layer = new FeedForward({ dim: 1, hidden: 1, activation: "swiglu", dtype: "float64" });
+    expect(Object.keys(layer.stateDict()).filter((name) => name.endsWith("weight"))).toEqual([
+      "up.weight",
+      "gated.weight",
+      "down.weight",
+    ]);
+    fill(layer, [[2], [1], [3], [-1], [4], [5]]);
+    for (const x of [-1, 0, 1.5]) {
+      const z = 2 * x + 1;
+      const y = layer.forward(tensor([x], { dtype: "float64" })).item();
+      expect(y).toBeCloseTo(4 * (z / (1 + Math.exp(-z))) * (3 * x - 1) + 5, 12);
+    }
+  });
+
   test("refuses unknown activations and options", () => {
     expect(() => new FeedForward({ dim: 2, hidden: 2, activation: "tanh" as Activation })).toThrow(
-      new TypeError('FeedForward: activation has "tanh", expected "linear", "cubic", "relu", "gelu", "silu"'),
+      new TypeError('FeedForward: activation has "tanh", expected "linear", "cubic", "relu", "gelu", "silu", "swiglu"'),
     );
     expect(() => new FeedForward({ dim: 2, hidden: 2, activation: "toString" as Activation })).toThrow(TypeError);
     expect(() => new FeedForward({ dim: 2, hidden: 2, dropout: 0.1 } as never)).toThrow(

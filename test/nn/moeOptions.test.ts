@@ -216,7 +216,7 @@ describe("experts", () => {
       }
     }
     expect(() => new Experts({ ...sizes, activation: "swish" as Activation })).toThrow(
-      new TypeError('Experts: activation has "swish", expected "linear", "cubic", "relu", "gelu", "silu"'),
+      new TypeError('Experts: activation has "swish", expected "linear", "cubic", "relu", "gelu", "silu", "swiglu"'),
     );
     expect(() => new Experts({ ...sizes, k: 2 } as MoEOptions)).toThrow(
       new TypeError(
@@ -234,7 +234,7 @@ describe("refusals", () => {
       "options that it does not have",
       () => new MoE({ ...sizes, topK: 2 } as MoEOptions),
       new TypeError(
-        'MoE: options has the name "topK", expected numExperts, dim, hidden, activation, bias, dtype, rng, router',
+        'MoE: options has the name "topK", expected numExperts, dim, hidden, activation, bias, dtype, rng, router, numShared, jitter',
       ),
     ],
     [

@@ -9,15 +9,19 @@ export interface Weights {
   readonly b1: Tensor;
   readonly w2: Tensor;
   readonly b2: Tensor;
+  /** Of gated activations. */
+  readonly w3: Tensor | null;
+  readonly b3: Tensor | null;
 }
 
-/** Activations written with other ops than the layer's. */
-const activations: Record<Activation, (z: Tensor) => Tensor> = {
+/** Activations written with other ops than the layer's; `up` is x · w3[e] + b3[e]. */
+const activations: Record<Activation, (z: Tensor, up: Tensor | null) => Tensor> = {
   linear: (z) => z.mul(1),
   cubic: (z) => z.pow(3),
   relu: (z) => z.maximum(0),
   gelu: (z) => z.gelu(),
   silu: (z) => z.mul(z.sigmoid()),
+  swiglu: (z, up) => (up as Tensor).mul(z).div(z.neg().exp().add(1)),
 };
 
 /** 0/1 tables [T, E] in float64: the pairs that were asked for, and those that were granted. */
@@ -38,7 +42,7 @@ function tables(routing: Routing): { asked: Tensor; granted: Tensor } {
  */
 export function naiveMoE(
   x: Tensor,
-  { router, w1, b1, w2, b2 }: Weights,
+  { router, w1, b1, w2, b2, w3, b3 }: Weights,
   routing: Routing,
   { normalize, activation = "gelu" }: { normalize: boolean; activation?: Activation },
 ): Tensor {
@@ -51,7 +55,8 @@ export function naiveMoE(
   const at = (w: Tensor, e: number): Tensor => w.slice({ start: e, end: e + 1 }).reshape(w.shape.slice(1));
   let y = x.mul(0);
   for (let e = 0; e < routing.numExperts; e++) {
-    const h = activations[activation](x.matmul(at(w1, e)).add(at(b1, e)));
+    const up = w3 === null || b3 === null ? null : x.matmul(at(w3, e)).add(at(b3, e));
+    const h = activations[activation](x.matmul(at(w1, e)).add(at(b1, e)), up);
     const out = h.matmul(at(w2, e)).add(at(b2, e));
     y = y.add(G.slice({ dim: 1, start: e, end: e + 1 }).mul(out));
   }
@@ -59,9 +64,9 @@ export function naiveMoE(
 }
 
 /** The layer with the given weights in the place of its own, as a function that can be differentiated by them. */
-export function withWeights(moe: MoE, { router, w1, b1, w2, b2 }: Weights): MoE {
+export function withWeights(moe: MoE, { router, ...experts }: Weights): MoE {
   Object.assign(moe.router, { weight: router });
-  Object.assign(moe.experts, { w1, b1, w2, b2 });
+  Object.assign(moe.experts, experts);
   return moe;
 }
 
@@ -72,7 +77,17 @@ export const weightsOf = (moe: MoE): Weights => ({
   b1: moe.experts.b1 as Tensor,
   w2: moe.experts.w2,
   b2: moe.experts.b2 as Tensor,
+  w3: moe.experts.w3,
+  b3: moe.experts.b3,
 });
 
-/** Weights as a list in the order x, router, w1, b1, w2, b2, which functions of all of them take. */
-export const asWeights = ([router, w1, b1, w2, b2]: readonly Tensor[]): Weights => ({ router, w1, b1, w2, b2 });
+/** Weights as a list in the order router, w1, b1, w2, b2, and w3, b3 of gated activations. */
+export const asWeights = ([router, w1, b1, w2, b2, w3 = null, b3 = null]: readonly (Tensor | null)[]): Weights => ({
+  router: router as Tensor,
+  w1: w1 as Tensor,
+  b1: b1 as Tensor,
+  w2: w2 as Tensor,
+  b2: b2 as Tensor,
+  w3,
+  b3,
+});

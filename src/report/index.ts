@@ -1,0 +1,36 @@
+/**
+ * moegrad/report: what a router did, as data, as terminal text, as charts and as one self-contained HTML page.
+ *
+ * It reads the Routing record only, imports nothing of the rest of the library, and runs in Node and in the browser.
+ */
+
+// Charts
+export type { ChartOptions, Mark, Series } from "./axes.ts";
+export { barChart, histogram } from "./barChart.ts";
+// Pages
+export { colouredText } from "./colouredText.ts";
+export type { Normalize } from "./heatMap.ts";
+export { heatMap } from "./heatMap.ts";
+export { reportHtml, routingSections } from "./html.ts";
+export type { CountMatrix, Counts } from "./information.ts";
+export {
+  chanceInformation,
+  conditionalEntropy,
+  dispatchEntropy,
+  entropy,
+  mutualInformation,
+  normalizedMutualInformation,
+  purity,
+} from "./information.ts";
+// Data
+export type { LabelSet, LabelSets, NumbersLike, RoutingLike, TokenMask } from "./input.ts";
+export { lineChart } from "./lineChart.ts";
+export type { Section } from "./page.ts";
+export { figure, page, table } from "./page.ts";
+export type { EntropyOfExperts, LabelReport, RoutingReport } from "./statistics.ts";
+export { loadOf, routingReport } from "./statistics.ts";
+export { escapeHtml } from "./svg.ts";
+export { reportText } from "./text.ts";
+// Words and terminal text
+export type { Blocks, TopLabel } from "./words.ts";
+export { blocksOf, caveats, topLabels, verdict } from "./words.ts";
