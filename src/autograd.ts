@@ -11,7 +11,17 @@
  */
 import { shared } from "./device/state.ts";
 import type { Value } from "./device/storage.ts";
-import { checkDtype, checkOptions, checkShape, checkSynchronous, show, stateError, typeError } from "./errors.ts";
+import {
+  checkDtype,
+  checkOptions,
+  checkShape,
+  checkSynchronous,
+  rangeError,
+  show,
+  stateError,
+  typeError,
+} from "./errors.ts";
+import { stridesOf } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
 export type Inputs = readonly Tensor[];
@@ -60,9 +70,21 @@ export function defineOp<I extends Inputs, A extends readonly unknown[] = []>(op
   return Object.assign(call, { op }) as unknown as OpFn<I, A>;
 }
 
+/** Inside detectAnomaly: throws at the first number that is not finite. */
+function checkAnomaly({ storage, shape }: Value, where: string): void {
+  const data = storage.host;
+  if (data === null || data instanceof Int32Array) return;
+  const bad = data.findIndex((x) => !Number.isFinite(x));
+  if (bad < 0) return;
+  const strides = stridesOf(shape);
+  const at = shape.map((n, d) => Math.floor(bad / strides[d]) % n);
+  throw rangeError("detectAnomaly", where, `${data[bad]} at ${show(at)}`, "finite numbers", `shape ${show(shape)}`);
+}
+
 /** Calls an op on a list of inputs of any length, and leaves its record. */
 export function applyOp(op: AnyOp, inputs: Inputs, attrs: readonly unknown[]): Tensor {
   const value: Value = op.forward(inputs, ...attrs);
+  if (shared().anomalies) checkAnomaly(value, `the output of ${op.name}`);
   const first = inputs[0];
   const records = shared().recording && value.storage.dtype !== "int32" && inputs.some((x) => x.requiresGrad);
   if (!records) return first.make(value, null);
@@ -78,6 +100,7 @@ export function applyOp(op: AnyOp, inputs: Inputs, attrs: readonly unknown[]): T
   };
   const output = first.make(value, record);
   record.output = output;
+  shared().made?.add(output);
   return output;
 }
 
@@ -86,7 +109,7 @@ export function noGrad<T>(fn: () => T): T {
   return withRecording(false, "noGrad", fn);
 }
 
-function withRecording<T>(recording: boolean, op: string, fn: () => T): T {
+export function withRecording<T>(recording: boolean, op: string, fn: () => T): T {
   const state = shared();
   const before = state.recording;
   state.recording = recording;
@@ -150,6 +173,20 @@ function checkVersions(record: OpRecord): void {
   );
 }
 
+/** A cotangent. Inside detectAnomaly it is checked as a whole, so that an error names the op and not a step of its vjp. */
+function runThunk(thunk: () => Tensor, where: () => string): Tensor {
+  const state = shared();
+  if (!state.anomalies) return thunk();
+  state.anomalies = false;
+  try {
+    const dx = thunk();
+    checkAnomaly(dx, where());
+    return dx;
+  } finally {
+    state.anomalies = true;
+  }
+}
+
 /** The walk: cotangents of all tensors behind y, as far as `wants` says they are needed. */
 function walk(
   y: Tensor,
@@ -170,7 +207,7 @@ function walk(
       inputs.forEach((x, i) => {
         const thunk = thunks[i];
         if (!thunk || !x.requiresGrad || !wants(x)) return;
-        const dx = thunk();
+        const dx = runThunk(thunk, () => `the cotangent of ${record.op.inputs[i] ?? i} of ${record.op.name}`);
         checkShape(`vjp of ${record.op.name}`, `cotangent of ${record.op.inputs[i] ?? i}`, dx.shape, x.shape);
         const sum = cotangents.get(x);
         cotangents.set(x, sum === undefined ? dx : sum.add(dx));
@@ -186,8 +223,11 @@ function walk(
   return cotangents;
 }
 
+export const isTensor = (x: unknown): x is Tensor =>
+  (x as Tensor | null)?.[Symbol.for("moegrad.Tensor") as never] === true;
+
 /** The cotangent that a backward starts from: given and checked, or 1 for a scalar. */
-function seed(op: string, y: Tensor, g: Tensor | undefined): Tensor {
+export function seed(op: string, y: Tensor, g: Tensor | undefined): Tensor {
   if (g !== undefined) {
     if (!isTensor(g)) throw typeError(op, "g", show(g), "a tensor");
     checkShape(op, "g", g.shape, y.shape, "the cotangent has the shape of the output");
@@ -220,7 +260,7 @@ export function backward(y: Tensor, g?: Tensor, options: BackwardOptions = {}): 
 }
 
 /** Cotangents of `wanted`, zeros where y does not depend on them; leaves every `x.grad` alone. */
-function pullback(y: Tensor, g: Tensor, wanted: readonly Tensor[], record: boolean): Tensor[] {
+export function pullback(y: Tensor, g: Tensor, wanted: readonly Tensor[], record: boolean): Tensor[] {
   const stops = new Set(wanted);
   const records = recordsBehind(y, stops);
   const needed = recordsTowards(records, stops);
@@ -230,114 +270,4 @@ function pullback(y: Tensor, g: Tensor, wanted: readonly Tensor[], record: boole
     const cotangents = walk(y, g, path, wants, false);
     return wanted.map((x) => cotangents.get(x) ?? x.zerosLike());
   });
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: the arguments of a differentiated function are the caller's.
-type Args = readonly any[];
-
-/** Runs fn on aliases of its tensor arguments, so that a walk can end at them. */
-function trace<A extends Args>(op: string, fn: (...args: A) => Tensor, args: A, argnums: readonly number[]) {
-  const state = shared();
-  const records = state.recording && (state.transforms > 0 || args.some((x) => isTensor(x) && x.requiresGrad));
-  const aliases: unknown[] = [...args];
-  for (const i of argnums) aliases[i] = aliasOf(op, args[i], i);
-  state.transforms++;
-  try {
-    const y = withRecording(true, op, () => fn(...(aliases as unknown as A)));
-    if (!isTensor(y)) throw typeError(op, "fn", `${show(y)} as its result`, "a tensor");
-    return { y, wanted: argnums.map((i) => aliases[i] as Tensor), records };
-  } finally {
-    state.transforms--;
-  }
-}
-
-const isTensor = (x: unknown): x is Tensor => (x as Tensor | null)?.[Symbol.for("moegrad.Tensor") as never] === true;
-
-/** A tensor of its own for the trace, still connected to the graph of an outer one. */
-function aliasOf(op: string, x: unknown, i: number): Tensor {
-  if (!isTensor(x)) throw typeError(op, `argument ${i}`, show(x), "a tensor", "it is differentiated");
-  checkDtype(op, `argument ${i}`, x.dtype, ["float32", "float64"], "integers have no gradient");
-  return withRecording(true, op, () => {
-    if (x.requiresGrad) return alias(x);
-    const leaf = x.detach();
-    leaf.requiresGrad = true;
-    return leaf;
-  });
-}
-
-/** y = x, as a tensor of its own. */
-const alias: OpFn<[x: Tensor]> = defineOp({
-  name: "alias",
-  inputs: ["x"],
-  forward: ([x]) => ({ storage: x.storage, shape: x.shape }),
-  vjp: (g) => [() => g],
-});
-
-export interface GradOptions {
-  /** Which arguments to differentiate by: one index or several. Default 0. */
-  argnums?: number | readonly number[] | undefined;
-}
-
-type Grads<N> = N extends readonly number[] ? Tensor[] : Tensor;
-
-/**
- * The gradient of a scalar function: `grad(fn)(...args)` is d fn / d args[argnums].
- *
- * Nests: `grad((x) => grad(f)(x).sum())` is the row sum of the Hessian. Does not touch any `x.grad`.
- *
- * Throws   TypeError when fn's result is no scalar tensor, or returns a promise
- * Source   the names and defaults of torch.func.grad and jax.grad
- */
-export function grad<A extends Args, const N extends number | readonly number[] = 0>(
-  fn: (...args: A) => Tensor,
-  options: { argnums?: N | undefined } = {},
-): (...args: A) => Grads<N> {
-  const both = differentiate("grad", fn, options);
-  return (...args) => both(...args)[1] as Grads<N>;
-}
-
-/** Value and gradient of a scalar function, as a pair: `const [value, dx] = valueAndGrad(fn)(x)`. See grad. */
-export function valueAndGrad<A extends Args, const N extends number | readonly number[] = 0>(
-  fn: (...args: A) => Tensor,
-  options: { argnums?: N | undefined } = {},
-): (...args: A) => [value: Tensor, grad: Grads<N>] {
-  return differentiate("valueAndGrad", fn, options) as (...args: A) => [Tensor, Grads<N>];
-}
-
-function differentiate<A extends Args>(op: string, fn: (...args: A) => Tensor, options: GradOptions) {
-  checkOptions(op, options, ["argnums"]);
-  const { argnums = 0 } = options;
-  const indices = typeof argnums === "number" ? [argnums] : argnums;
-  return (...args: A): [Tensor, Tensor | Tensor[]] => {
-    const { y, wanted, records } = trace(op, fn, args, indices);
-    const g = seed(op, y, undefined);
-    const grads = y.requiresGrad ? pullback(y, g, wanted, records) : wanted.map((x) => x.zerosLike());
-    return [records ? y : y.detach(), typeof argnums === "number" ? grads[0] : grads];
-  };
-}
-
-/**
- * Value and pullback: `const [y, pull] = vjp(fn)(...args)`, then `pull(g)` gives the cotangent of every argument.
- *
- *   pull(g)[i] = gᵀ · ∂fn/∂args[i]
- *
- * pull may be called several times. Every argument must be a float tensor.
- */
-export function vjp<A extends readonly Tensor[]>(
-  fn: (...args: A) => Tensor,
-): (...args: A) => [y: Tensor, pull: (g?: Tensor) => Tensor[]] {
-  return (...args) => {
-    const { y, wanted, records } = trace(
-      "vjp",
-      fn,
-      args,
-      args.map((_, i) => i),
-    );
-    const pull = (g?: Tensor): Tensor[] => {
-      const start = seed("vjp", y, g);
-      if (!y.requiresGrad) return wanted.map((x) => x.zerosLike());
-      return pullback(y, start, wanted, records || (shared().recording && start.requiresGrad));
-    };
-    return [records ? y : y.detach(), pull];
-  };
 }

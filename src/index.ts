@@ -30,7 +30,9 @@ export { layerNorm, rmsNorm } from "./kernels/norm.ts";
 export { crossEntropy, type CrossEntropyOptions, mseLoss, nllLoss } from "./kernels/crossEntropy.ts";
 
 // Gradients
-export { type BackwardOptions, grad, type GradOptions, noGrad, valueAndGrad, vjp } from "./autograd.ts";
+export { type BackwardOptions, noGrad } from "./autograd.ts";
+export { checkpoint, customOp, type CustomOp, detectAnomaly } from "./transforms.ts";
+export { grad, type GradOptions, valueAndGrad, vjp } from "./transforms.ts";
 export { gradcheck, type GradcheckOptions, type GradcheckReport, type JacobianEntry } from "./laws/gradcheck.ts";
 
 // Mixture of Experts: moving rows to their experts and back

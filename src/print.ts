@@ -33,7 +33,11 @@ function shortest(x: number, dtype: DType): Decimal {
   if (dtype === "float32") {
     for (let count = 1; count < 9; count++) {
       const { digits, exponent } = rounded(x, count);
-      if (Math.fround(Number(`${digits}e${exponent - count + 1}`)) === x) return { digits, exponent };
+      // Above a power of two lies twice the room of below it: there the next decimal up may do when the nearest does not.
+      const found = [digits, String(Number(digits) + 1)].find(
+        (d) => Math.fround(Number(`${d}e${exponent - count + 1}`)) === x,
+      );
+      if (found !== undefined) return { digits: found, exponent };
     }
     return rounded(x, 9);
   }
@@ -89,7 +93,11 @@ function isWide(finite: readonly number[], dtype: DType): boolean {
 /** With as many digits everywhere as the longest needs. */
 function exponential(finite: readonly number[], dtype: DType): (x: number) => string {
   const needed = finite.map((x) => trimZeros(decimalOf(x, dtype, () => PRECISION + 1).digits.slice(1)));
-  const parts = (x: number) => exponentialParts(x, rounded(Math.abs(x), 1 + longest(needed)));
+  const count = 1 + longest(needed);
+  const parts = (x: number) => {
+    const fewest = shortest(Math.abs(x), dtype);
+    return exponentialParts(x, fewest.digits.length === count ? fewest : rounded(Math.abs(x), count));
+  };
   const width = longest(finite.map((x) => parts(x)[3]));
   return (x) => {
     const [whole, fraction, sign, size] = parts(x);

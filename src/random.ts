@@ -32,6 +32,42 @@ function words(text: string): Uint32Array {
   return state;
 }
 
+/** Where a generator stands in its stream. */
+export interface GeneratorState {
+  readonly words: Uint32Array;
+  readonly spareNormal: number | null;
+}
+
+// The part of the process-wide state (device/state.ts, which stands above this file) that generators look at.
+const key = Symbol.for("moegrad");
+const shared = (): { draws?: Map<Generator, GeneratorState> | null } => (globalThis as { [key]?: object })[key] ?? {};
+
+/**
+ * Runs fn and remembers which random numbers it drew: `replay(other)` runs another function that draws the same ones, and
+ * leaves every generator where it was.
+ */
+export function trackDraws<T>(fn: () => T): [result: T, replay: <U>(fn: () => U) => U] {
+  const holder = shared();
+  const before = holder.draws ?? null;
+  const draws = new Map<Generator, GeneratorState>();
+  holder.draws = draws;
+  try {
+    return [fn(), (other) => replayDraws(draws, other)];
+  } finally {
+    holder.draws = before;
+    if (before !== null) for (const [rng, state] of draws) if (!before.has(rng)) before.set(rng, state);
+  }
+}
+
+function replayDraws<T>(draws: ReadonlyMap<Generator, GeneratorState>, fn: () => T): T {
+  const now = [...draws].map(([rng, state]) => [rng, rng.exchange(state)] as const);
+  try {
+    return fn();
+  } finally {
+    for (const [rng, state] of now) rng.exchange(state);
+  }
+}
+
 /**
  * A seeded source of random numbers.
  *
@@ -64,8 +100,22 @@ export class Generator {
     return new Generator(`${this.#path}/${label}`);
   }
 
+  /** Puts the generator at a place in its stream, and gives the place where it was. */
+  exchange(state: GeneratorState): GeneratorState {
+    const before = { words: this.#state.slice(), spareNormal: this.#spareNormal };
+    this.#state.set(state.words);
+    this.#spareNormal = state.spareNormal;
+    return before;
+  }
+
+  #noteDraw(): void {
+    const { draws } = shared();
+    if (draws && !draws.has(this)) draws.set(this, { words: this.#state.slice(), spareNormal: this.#spareNormal });
+  }
+
   /** 32 random bits as an integer in [0, 2³²). */
   bits(): number {
+    this.#noteDraw();
     const s = this.#state;
     const result = Math.imul(rotl(Math.imul(s[1], 5), 7), 9) >>> 0;
     const t = s[1] << 9;
@@ -85,6 +135,7 @@ export class Generator {
 
   /** Normal with mean 0 and variance 1, by Box and Muller's transform, which gives two at a time. */
   normal(): number {
+    this.#noteDraw();
     if (this.#spareNormal !== null) {
       const spare = this.#spareNormal;
       this.#spareNormal = null;

@@ -12,6 +12,7 @@ const order = [
   ["errors.ts", "shape.ts", "random.ts", "print.ts"],
   ["device/"],
   ["autograd.ts"],
+  ["transforms.ts"],
   ["kernels/"],
   ["tensor.ts"],
   ["create.ts"],

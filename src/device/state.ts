@@ -4,7 +4,8 @@
  * A program can hold two copies (an ESM and a CJS one, say). Tensors of both meet in one graph, so recording must be
  * switched for both at once: the state hangs at a registered symbol instead of living in a module.
  */
-import type { Generator } from "../random.ts";
+import type { Generator, GeneratorState } from "../random.ts";
+import type { Tensor } from "../tensor.ts";
 import type { Flat } from "./kernel.ts";
 
 export interface SharedState {
@@ -16,12 +17,21 @@ export interface SharedState {
   generator: Generator | null;
   /** While a gradient check listens: every int32 array made from floats, in order. These are the discrete choices. */
   decisions: Flat[] | null;
+  /** While a checkpoint runs: the tensors that ops with a record have made. */
+  made: Set<Tensor> | null;
+  /** True inside detectAnomaly: results are looked through for NaN and infinity. */
+  anomalies: boolean;
+  /** While draws are tracked: every generator that was used, with its state before. See trackDraws. */
+  draws: Map<Generator, GeneratorState> | null;
 }
 
 const key = Symbol.for("moegrad");
 
 export function shared(): SharedState {
   const holder = globalThis as { [key]?: SharedState };
-  holder[key] ??= { recording: true, transforms: 0, generator: null, decisions: null };
+  holder[key] ??= {
+    ...{ recording: true, transforms: 0, generator: null, decisions: null },
+    ...{ made: null, anomalies: false, draws: null },
+  };
   return holder[key];
 }

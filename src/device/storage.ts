@@ -43,6 +43,6 @@ export function hostValue(data: Flat, shape: readonly number[]): Value {
 /** A value filled with one number. */
 export function filledValue(x: number, shape: readonly number[], dtype: DType): Value {
   const data = allocate(dtype, sizeOf(shape));
-  if (x !== 0) data.fill(x);
+  if (!Object.is(x, 0)) data.fill(x);
   return hostValue(data, shape);
 }

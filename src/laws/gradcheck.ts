@@ -8,12 +8,13 @@
  * only between its boundaries: the choices are recorded at x and at x ± ε·uᵢ, and where they differ the difference says
  * nothing about the gradient. Such entries are counted as crossed, not as wrong.
  */
-import { noGrad, vjp } from "../autograd.ts";
+import { noGrad } from "../autograd.ts";
 import type { Flat } from "../device/kernel.ts";
 import { shared } from "../device/state.ts";
 import { hostValue } from "../device/storage.ts";
 import { checkNumber, checkOptions, rangeError, show, typeError } from "../errors.ts";
 import { checkTensor, type Tensor } from "../tensor.ts";
+import { vjp } from "../transforms.ts";
 
 export interface GradcheckOptions {
   /** ε of the differences. Default 1e-6. */

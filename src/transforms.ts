@@ -1,0 +1,292 @@
+/**
+ * Transforms: functions that turn a function into another one, or change how one runs.
+ *
+ * grad, valueAndGrad and vjp differentiate; checkpoint trades memory for time; customOp brings a derivative of your own;
+ * detectAnomaly finds where a NaN began.
+ */
+import {
+  type AnyOp,
+  applyOp,
+  defineOp,
+  isTensor,
+  noGrad,
+  type OpFn,
+  pullback,
+  seed,
+  withRecording,
+} from "./autograd.ts";
+import { type SharedState, shared } from "./device/state.ts";
+import { checkDtype, checkOptions, checkSynchronous, show, typeError } from "./errors.ts";
+import { trackDraws } from "./random.ts";
+import type { Tensor } from "./tensor.ts";
+
+// biome-ignore lint/suspicious/noExplicitAny: the arguments of a differentiated function are the caller's.
+type Args = readonly any[];
+
+/** Runs fn on aliases of its tensor arguments, so that a walk can end at them. */
+function trace<A extends Args>(op: string, fn: (...args: A) => Tensor, args: A, argnums: readonly number[]) {
+  const state = shared();
+  const records = state.recording && (state.transforms > 0 || args.some((x) => isTensor(x) && x.requiresGrad));
+  const aliases: unknown[] = [...args];
+  for (const i of argnums) aliases[i] = aliasOf(op, args[i], i);
+  state.transforms++;
+  try {
+    const y = withRecording(true, op, () => fn(...(aliases as unknown as A)));
+    if (!isTensor(y)) throw typeError(op, "fn", `${show(y)} as its result`, "a tensor");
+    return { y, wanted: argnums.map((i) => aliases[i] as Tensor), records };
+  } finally {
+    state.transforms--;
+  }
+}
+
+/** A tensor of its own for the trace, still connected to the graph of an outer one. */
+function aliasOf(op: string, x: unknown, i: number): Tensor {
+  if (!isTensor(x)) throw typeError(op, `argument ${i}`, show(x), "a tensor", "it is differentiated");
+  checkDtype(op, `argument ${i}`, x.dtype, ["float32", "float64"], "integers have no gradient");
+  return withRecording(true, op, () => {
+    if (x.requiresGrad) return alias(x);
+    const leaf = x.detach();
+    leaf.requiresGrad = true;
+    return leaf;
+  });
+}
+
+/** y = x, as a tensor of its own. */
+const alias: OpFn<[x: Tensor]> = defineOp({
+  name: "alias",
+  inputs: ["x"],
+  forward: ([x]) => ({ storage: x.storage, shape: x.shape }),
+  vjp: (g) => [() => g],
+});
+
+export interface GradOptions {
+  /** Which arguments to differentiate by: one index or several. Default 0. */
+  argnums?: number | readonly number[] | undefined;
+}
+
+type Grads<N> = N extends readonly number[] ? Tensor[] : Tensor;
+
+/**
+ * The gradient of a scalar function: `grad(fn)(...args)` is d fn / d args[argnums].
+ *
+ * Nests: `grad((x) => grad(f)(x).sum())` is the row sum of the Hessian. Does not touch any `x.grad`.
+ *
+ * Throws   TypeError when fn's result is no scalar tensor, or returns a promise
+ * Source   the names and defaults of torch.func.grad and jax.grad
+ */
+export function grad<A extends Args, const N extends number | readonly number[] = 0>(
+  fn: (...args: A) => Tensor,
+  options: { argnums?: N | undefined } = {},
+): (...args: A) => Grads<N> {
+  const both = differentiate("grad", fn, options);
+  return (...args) => both(...args)[1] as Grads<N>;
+}
+
+/** Value and gradient of a scalar function, as a pair: `const [value, dx] = valueAndGrad(fn)(x)`. See grad. */
+export function valueAndGrad<A extends Args, const N extends number | readonly number[] = 0>(
+  fn: (...args: A) => Tensor,
+  options: { argnums?: N | undefined } = {},
+): (...args: A) => [value: Tensor, grad: Grads<N>] {
+  return differentiate("valueAndGrad", fn, options) as (...args: A) => [Tensor, Grads<N>];
+}
+
+function differentiate<A extends Args>(op: string, fn: (...args: A) => Tensor, options: GradOptions) {
+  checkOptions(op, options, ["argnums"]);
+  const { argnums = 0 } = options;
+  const indices = typeof argnums === "number" ? [argnums] : argnums;
+  return (...args: A): [Tensor, Tensor | Tensor[]] => {
+    const { y, wanted, records } = trace(op, fn, args, indices);
+    const g = seed(op, y, undefined);
+    const grads = y.requiresGrad ? pullback(y, g, wanted, records) : wanted.map((x) => x.zerosLike());
+    return [records ? y : y.detach(), typeof argnums === "number" ? grads[0] : grads];
+  };
+}
+
+/**
+ * Value and pullback: `const [y, pull] = vjp(fn)(...args)`, then `pull(g)` gives the cotangent of every argument.
+ *
+ *   pull(g)[i] = gᵀ · ∂fn/∂args[i]
+ *
+ * pull may be called several times. Every argument must be a float tensor.
+ */
+export function vjp<A extends readonly Tensor[]>(
+  fn: (...args: A) => Tensor,
+): (...args: A) => [y: Tensor, pull: (g?: Tensor) => Tensor[]] {
+  return (...args) => {
+    const { y, wanted, records } = trace(
+      "vjp",
+      fn,
+      args,
+      args.map((_, i) => i),
+    );
+    const pull = (g?: Tensor): Tensor[] => {
+      const start = seed("vjp", y, g);
+      if (!y.requiresGrad) return wanted.map((x) => x.zerosLike());
+      return pullback(y, start, wanted, records || (shared().recording && start.requiresGrad));
+    };
+    return [records ? y : y.detach(), pull];
+  };
+}
+
+/**
+ * A function whose intermediate results are not kept for the backward pass: it runs again when they are needed.
+ *
+ *   const block = checkpoint((x: Tensor) => layer.forward(x).output);
+ *
+ * The gradient is the same, also for parameters that fn uses besides its arguments. Random numbers are not drawn again:
+ * the second run gets the same ones, so noise and routing are those of the first.
+ *
+ * Cost     memory of the inputs and the output; one more forward in backward
+ * Throws   TypeError when fn gives no tensor, or a promise
+ * Source   Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"
+ */
+export function checkpoint<A extends Args>(fn: (...args: A) => Tensor): (...args: A) => Tensor {
+  return (...args) => {
+    const state = shared();
+    const places = args.flatMap((x, i) => (isTensor(x) && x.dtype !== "int32" ? [i] : []));
+    const run = (inputs: readonly Tensor[]): Tensor => {
+      const filled: unknown[] = [...args];
+      for (const [j, i] of places.entries()) filled[i] = inputs[j];
+      return fn(...(filled as unknown as A));
+    };
+    const given = places.map((i) => args[i] as Tensor);
+    if (!state.recording) return run(given);
+    const [{ value, outside }, replay] = trackDraws(() => runApart(run, given));
+    const op: AnyOp = {
+      name: "checkpoint",
+      inputs: [],
+      forward: () => value,
+      vjp(g: Tensor, { inputs }: { inputs: readonly Tensor[] }) {
+        let cotangents: Tensor[] | null = null;
+        const all = (): Tensor[] => {
+          cotangents ??= again(run, inputs.slice(0, given.length), outside, g, replay);
+          return cotangents;
+        };
+        return inputs.map((_, i) => () => all()[i]);
+      },
+    };
+    return applyOp(op, [...given, ...outside], []);
+  };
+}
+
+/** Runs fn on leaves in place of its inputs, and finds what else of the outside its result depends on. */
+function runApart(run: (inputs: readonly Tensor[]) => Tensor, given: readonly Tensor[]) {
+  const leaves = given.map((x) => {
+    const leaf = x.detach();
+    leaf.requiresGrad = x.requiresGrad;
+    return leaf;
+  });
+  const made = new Set<Tensor>();
+  const y = withMade(shared(), made, () => checkSynchronous("checkpoint", run(leaves)));
+  if (!isTensor(y)) throw typeError("checkpoint", "fn", `${show(y)} as its result`, "a tensor");
+  const outside = new Set<Tensor>();
+  const seen = new Set<Tensor>();
+  const stack = [y];
+  for (let x = stack.pop(); x !== undefined; x = stack.pop()) {
+    if (seen.has(x) || leaves.includes(x) || !x.requiresGrad) continue;
+    seen.add(x);
+    if (made.has(x)) stack.push(...(x.record?.inputs ?? []));
+    else outside.add(x);
+  }
+  // Not y itself: its graph is what a checkpoint lets go.
+  return { value: { storage: y.storage, shape: y.shape }, outside: [...outside] };
+}
+
+function withMade<T>(state: SharedState, made: Set<Tensor>, fn: () => T): T {
+  const before = state.made;
+  state.made = made;
+  try {
+    return fn();
+  } finally {
+    state.made = before;
+    if (before !== null) for (const x of made) before.add(x);
+  }
+}
+
+/** The second run, with the random numbers of the first, and the cotangents of inputs and outside tensors. */
+function again(
+  run: (inputs: readonly Tensor[]) => Tensor,
+  inputs: readonly Tensor[],
+  outside: readonly Tensor[],
+  g: Tensor,
+  replay: <T>(fn: () => T) => T,
+): Tensor[] {
+  const record = shared().recording;
+  const aliases = inputs.map((x, i) => aliasOf("checkpoint", x, i));
+  const y = replay(() => withRecording(true, "checkpoint", () => run(aliases)));
+  return pullback(y, g, [...aliases, ...outside], record);
+}
+
+export interface CustomOp<I extends readonly Tensor[]> {
+  /** What errors and tables call it. Default "customOp". */
+  name?: string | undefined;
+  /** The result, by any means; its ops are not recorded. */
+  forward: (...inputs: I) => Tensor;
+  /** Cotangents of the inputs, made with ops; null for an input that has none. */
+  vjp: (g: Tensor, saved: { readonly inputs: I; readonly output: Tensor }) => readonly (Tensor | null)[];
+}
+
+/**
+ * An op with a derivative of your own.
+ *
+ *   const clip = customOp({ forward: (x: Tensor) => x.clamp(-1, 1), vjp: (g) => [g] });   // straight-through
+ *
+ * Its gradient can be differentiated again as far as vjp is made of ops.
+ *
+ * Throws   TypeError for a missing part, at the call for a result that is no tensor, and in backward for a list of
+ *          cotangents of another length than the inputs
+ */
+export function customOp<I extends readonly Tensor[]>(spec: CustomOp<I>): (...inputs: I) => Tensor {
+  checkOptions("customOp", spec, ["name", "forward", "vjp"]);
+  const { name = "customOp", forward, vjp: pull } = spec;
+  if (typeof forward !== "function") throw typeError("customOp", "forward", show(forward), "a function");
+  if (typeof pull !== "function") throw typeError("customOp", "vjp", show(pull), "a function");
+  const op: AnyOp = {
+    name,
+    inputs: [],
+    forward(inputs: I) {
+      const y = noGrad(() => forward(...inputs));
+      if (!isTensor(y)) throw typeError(name, "forward", `${show(y)} as its result`, "a tensor");
+      return { storage: y.storage, shape: y.shape };
+    },
+    vjp(g: Tensor, { inputs, output }: { inputs: I; output: Tensor }) {
+      let made: readonly (Tensor | null)[] | null = null;
+      const all = (): readonly (Tensor | null)[] => {
+        made ??= checkCotangents(name, pull(g, { inputs, output }), inputs.length);
+        return made;
+      };
+      return inputs.map((x, i) => () => all()[i] ?? x.zerosLike());
+    },
+  };
+  return (...inputs) => {
+    if (inputs.length === 0 || !inputs.every(isTensor)) {
+      throw typeError(name, "the inputs", show(inputs), "at least one tensor, and tensors only");
+    }
+    return applyOp(op, inputs, []);
+  };
+}
+
+function checkCotangents<T>(name: string, list: readonly T[], count: number): readonly T[] {
+  if (Array.isArray(list) && list.length === count) return list;
+  throw typeError(`vjp of ${name}`, "the result", show(list), `a list of ${count}`, "one cotangent or null per input");
+}
+
+/**
+ * Runs fn and throws at the first NaN or infinity that an op gives, forward or backward, with the op's name and the place.
+ *
+ *   detectAnomaly(() => loss(model, batch).backward())
+ *
+ * Slow: every result is looked through. It sees host devices only.
+ *
+ * Throws   RangeError that names the op and the first bad index; TypeError when fn returns a promise
+ */
+export function detectAnomaly<T>(fn: () => T): T {
+  const state = shared();
+  const before = state.anomalies;
+  state.anomalies = true;
+  try {
+    return checkSynchronous("detectAnomaly", fn());
+  } finally {
+    state.anomalies = before;
+  }
+}
