@@ -126,10 +126,24 @@ export interface ShapePair {
   readonly out: number[];
 }
 
+/** Pairs of many dims, each repeated in one, in the other or in neither: loops cannot merge dims there. */
+const stripedPair = (maxRank: number): fc.Arbitrary<ShapePair> =>
+  fc
+    .array(fc.tuple(fc.integer({ min: 2, max: 3 }), fc.constantFrom("a", "b", "")), {
+      minLength: maxRank,
+      maxLength: maxRank,
+    })
+    .map((dims) => ({
+      a: dims.map(([n, repeated]) => (repeated === "a" ? 1 : n)),
+      b: dims.map(([n, repeated]) => (repeated === "b" ? 1 : n)),
+      out: dims.map(([n]) => n),
+    }));
+
 /** Pairs of shapes that broadcast, empty ones among them. */
 export const shapePairs = (maxRank = 4): fc.Arbitrary<ShapePair> =>
   fc.oneof(
-    { weight: 9, arbitrary: broadcastPair(maxRank) },
+    { weight: 6, arbitrary: broadcastPair(maxRank) },
+    { weight: 3, arbitrary: stripedPair(maxRank) },
     {
       weight: 1,
       arbitrary: fc.constantFrom<ShapePair[]>(

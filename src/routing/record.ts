@@ -142,7 +142,9 @@ export function gatesOf(scores: Tensor, maps: SlotMaps, normalize: boolean): Ten
   const chosen = scores.reshape([T * E]).indexSelect(0, cell);
   if (!normalize) return zeroTail(chosen, maps.offsets);
   const perToken = scores.make(hostValue(zeros(scores.dtype, T), [T]), null).indexAdd(0, maps.tokenOfSlot, chosen);
-  return zeroTail(chosen.div(perToken.indexSelect(0, maps.tokenOfSlot)), maps.offsets);
+  // A token that was moved to experts of probability 0 has no share to give: its gates are 0, not 0 / 0.
+  const total = perToken.eq(0).where(1, perToken);
+  return zeroTail(chosen.div(total.indexSelect(0, maps.tokenOfSlot)), maps.offsets);
 }
 
 const zeros = (dtype: DType, n: number) => (dtype === "float64" ? new Float64Array(n) : new Float32Array(n));

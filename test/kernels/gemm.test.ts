@@ -22,10 +22,12 @@ const form =
   (out: Flat, [a, b]: readonly Flat[], { M, N, K, transposeA, transposeB, margin }: Product): void => {
     const A = matrix(a, margin, M, K, transposeA);
     const B = matrix(b, margin, K, N, transposeB);
+    // Something to recognise, so that a cell written outside C shows.
+    out.fill(5);
     product(out, margin, A, B, M, N, K);
   };
 
-/** gemm as the suite takes it. Cells around C are left dirty by both forms, so one that writes them is found out. */
+/** gemm as the suite takes it. */
 const gemmKernel: Kernel<Product> = { name: "gemm", reference: form(gemmReference), loops: form(gemm) };
 
 const products: fc.Arbitrary<Product> = fc.record({
@@ -90,7 +92,7 @@ describe("gemm", () => {
       const [c, exact] = [new Float32Array(M * N).fill(7), new Float32Array(M * N).fill(7)];
       gemmKernel.loops(c, inputs, attrs);
       gemmKernel.reference(exact, inputs, attrs);
-      expect(c).toEqual(exact);
+      expect(c.findIndex((v, i) => v !== exact[i])).toBe(-1);
     }
   });
 

@@ -201,6 +201,13 @@ describe("topk", () => {
     );
   });
 
+  test("rows as wide as a sort key holds, and wider", () => {
+    for (const n of [2 ** 21, 2 ** 21 + 1]) {
+      const x = tensor(Float32Array.from({ length: n }, (_, i) => i % 7));
+      expect(numbers(x.topk(17).indices)).toEqual(Array.from({ length: 17 }, (_, j) => 7 * j + 6));
+    }
+  });
+
   test("an empty row has a top 0", () => {
     const { values, indices } = zeros([3, 0]).topk(0);
     expect([values.shape, indices.shape]).toEqual([
@@ -279,6 +286,21 @@ describe("sort and argsort", () => {
         },
       ),
     );
+  });
+
+  test("refuse a scalar, a dim and an option that is not there", () => {
+    for (const [name, op] of [
+      ["sort", sort],
+      ["argsort", argsort],
+    ] as const) {
+      expect(() => op(tensor(1))).toThrow(new RangeError(`${name}: x has shape [], expected at least 1 dim`));
+      expect(() => op(zeros([2]), { dim: 1 })).toThrow(
+        new RangeError(`${name}: dim has 1, expected an integer from -1 to 0 (the tensor has 1 dims)`),
+      );
+      expect(() => op(zeros([2]), { reverse: true } as object)).toThrow(
+        new TypeError(`${name}: options has the name "reverse", expected dim, descending`),
+      );
+    }
   });
 
   test("the gradient of a sorted value goes to the element that it is", () => {

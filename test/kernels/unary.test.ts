@@ -14,6 +14,7 @@ import {
   sign,
   silu,
   sin,
+  softplus,
   sqrt,
   square,
   type Tensor,
@@ -33,6 +34,7 @@ import {
   signKernel,
   siluKernel,
   sinKernel,
+  softplusKernel,
   sqrtKernel,
   squareKernel,
   tanhKernel,
@@ -66,6 +68,7 @@ const floatOps: [string, Unary][] = [
   ["sigmoid", sigmoid],
   ["relu", relu],
   ["silu", silu],
+  ["softplus", softplus],
 ];
 const integerOps: [string, Unary][] = [
   ["neg", neg],
@@ -94,7 +97,7 @@ const finiteCases = fc.nat(20).chain((n) =>
 
 describe("the loops", () => {
   const exactly = [absKernel, cosKernel, expKernel, logKernel, negKernel, reluKernel, sigmoidKernel, signKernel];
-  for (const kernel of [...exactly, sinKernel, sqrtKernel, squareKernel, tanhKernel]) {
+  for (const kernel of [...exactly, sinKernel, softplusKernel, sqrtKernel, squareKernel, tanhKernel]) {
     equalsReference(kernel, cases, "exact");
   }
   // x / (1 + e⁻ˣ) in place of x · σ(x): the two may differ by an ulp of float64 before the one rounding.
@@ -140,6 +143,7 @@ describe("the loops", () => {
     ["sigmoid", sigmoid, [-1e4, 0, Math.log(3), 1e4], [0, 0.5, 0.75, 1]],
     ["relu", relu, [-1e4, 0, 1e4], [0, 0, 1e4]],
     ["silu", silu, [-1e4, 0, Math.log(3), 1e4], [0, 0, 0.75 * Math.log(3), 1e4]],
+    ["softplus", softplus, [-1e4, 0, Math.log(3), 1e4], [0, Math.LN2, Math.log(4), 1e4]],
   ])("%s has its known values", (_, op, x, y) => {
     const actual = plainNumbers(op(tensor(x, { dtype: "float64" })));
     expect(actual).toEqual(y.map((v) => (Number.isInteger(v) || Number.isNaN(v) ? v : expect.closeTo(v, 15))));
@@ -183,6 +187,7 @@ describe("the gradients", () => {
     ["sigmoid", sigmoid, general],
     ["relu", relu, general],
     ["silu", silu, general],
+    ["softplus", softplus, general],
     ["neg", neg, general],
   ];
   for (const [name, f, element] of smooth) {
@@ -206,11 +211,12 @@ describe("the gradients", () => {
     ["sigmoid", sigmoid],
     ["tanh", tanh],
     ["silu", silu],
+    ["softplus", softplus],
     ["relu", relu],
   ] as const)("the gradient of %s at ±1e4 is finite", (_, op) => {
     const [left, right] = plainNumbers(grad((x: Tensor) => op(x).sum())(tensor([-1e4, 1e4])));
     expect(left).toBe(0);
-    expect(right).toBe(op === silu || op === relu ? 1 : 0);
+    expect(right).toBe(op === sigmoid || op === tanh ? 0 : 1);
   });
 
   test("the gradient of sqrt at 0 is ∞", () => {
@@ -247,6 +253,8 @@ describe("the laws", () => {
     ["e^(x + 1) = e · eˣ", (x) => [x.add(1).exp().div(x.exp()), x.fullLike(Math.E)]],
     ["σ(x) + σ(−x) = 1", (x) => [x.sigmoid().add(x.neg().sigmoid()), x.onesLike()]],
     ["tanh(x) = 2 σ(2x) − 1", (x) => [x.tanh(), x.mul(2).sigmoid().mul(2).sub(1)]],
+    ["softplus(x) = −ln σ(−x)", (x) => [softplus(x), x.neg().sigmoid().log().neg()]],
+    ["softplus(x) − softplus(−x) = x", (x) => [softplus(x).sub(softplus(x.neg())), x]],
     ["silu(x) = x σ(x)", (x) => [x.silu(), x.mul(x.sigmoid())]],
     ["silu(x) − silu(−x) = x", (x) => [x.silu().sub(x.neg().silu()), x]],
   ];

@@ -60,7 +60,7 @@ describe.each(named(routers))("%s", (_, c) => {
         // No expert gets a token twice.
         expect(new Set(tokenOfSlot.map((t, s) => t * E + expertOfSlot[s])).size).toBe(S);
       }),
-      runs(0.15),
+      runs(0.1),
     );
   });
 
@@ -71,7 +71,7 @@ describe.each(named(routers))("%s", (_, c) => {
         const assignments = asked(c, routing, kept, new Generator(seed));
         expect(integersOf(routing)).toEqual(granting(assignments, T, E, c.capacity(kept.length, E)));
       }),
-      runs(0.35),
+      runs(0.25),
     );
   });
 
@@ -116,7 +116,7 @@ describe.each(named(routers))("%s", (_, c) => {
           }
         }
       }),
-      runs(0.15),
+      runs(0.1),
     );
   });
 
@@ -158,7 +158,7 @@ describe.each(named(routers))("%s", (_, c) => {
           else expect(g).toBe(0);
         });
       }),
-      runs(0.15),
+      runs(0.1),
     );
   });
 
@@ -206,7 +206,7 @@ describe.each(named(routers))("%s", (_, c) => {
         ]);
         expect(replayed.tokenOfSlot).toBe(routing.tokenOfSlot);
       }),
-      runs(0.15),
+      runs(0.1),
     );
   });
 
@@ -220,7 +220,7 @@ describe.each(named(routers))("%s", (_, c) => {
         expect(contentOf(twice)).toEqual(contentOf(once));
         expect(rng.bits()).toBe(new Generator(1).bits());
       }),
-      runs(0.15),
+      runs(0.1),
     );
   });
 });

@@ -67,7 +67,7 @@ describe.each(named(routers))("%s", (_, c) => {
           byPair(original),
         );
       }),
-      runs(0.12),
+      runs(0.1),
     );
   });
 
@@ -88,7 +88,7 @@ describe.each(named(routers))("%s", (_, c) => {
         expect(integersOf(shifted)).toEqual(integersOf(routing));
         expect(numbers(shifted.gate)).toEqual(numbers(routing.gate));
       }),
-      runs(0.12),
+      runs(0.1),
     );
   });
 
@@ -105,7 +105,7 @@ describe.each(named(routers))("%s", (_, c) => {
           expect(ulps(gate, numbers(precise.gate)[s])).toBeLessThanOrEqual(2);
         });
       }),
-      runs(0.12),
+      runs(0.1),
     );
   });
 });
@@ -126,7 +126,7 @@ describe.each(named(routers.filter((c) => c.dropless)))("%s, which drops nothing
           byPair(original),
         );
       }),
-      runs(0.15),
+      runs(0.1),
     );
   });
 });
@@ -149,7 +149,7 @@ describe.each(named(routers.filter((c) => c.dropless && c.k !== null)))("%s, dro
         const early = (routing: Routing) => slotsOf(routing).filter(({ token }) => token < cut);
         expect(early(c.make(E)(edited))).toEqual(early(c.make(E)(logits)));
       }),
-      runs(0.15),
+      runs(0.1),
     );
   });
 });

@@ -11,6 +11,7 @@ import {
   type Router,
   type RouterContext,
   type Routing,
+  switchRouter,
   type Tensor,
   topKRouter,
 } from "../../src/index.ts";
@@ -30,7 +31,7 @@ export interface RouterCase {
   readonly normalize: boolean;
   /** Whether no token can be dropped. */
   readonly dropless: boolean;
-  /** Whether second choices are left to chance: the laws then run in training. */
+  /** Whether training differs, by chance in second choices or another capacity: the laws then run in training. */
   readonly random: boolean;
   /** Whether the balance loss looks at first choices only. */
   readonly firstOnly: boolean;
@@ -75,6 +76,15 @@ function gshard(factor: Fraction | null, random: boolean): RouterCase {
   };
 }
 
+function switchCase(factor: Fraction, training: boolean): RouterCase {
+  return {
+    ...topK(1, false, factor),
+    name: `switchRouter in ${training ? "training" : "evaluation"}`,
+    make: () => switchRouter(),
+    random: training,
+  };
+}
+
 function expertChoice(label: string, factor: (E: number) => Fraction): RouterCase {
   return {
     name: `expertChoiceRouter, capacity factor ${label}`,
@@ -101,6 +111,8 @@ export const routers: readonly RouterCase[] = [
   ...factors.map((factor) => topK(1, false, factor)),
   ...[2, 3].flatMap((k) => [false, true].flatMap((normalize) => factors.map((factor) => topK(k, normalize, factor)))),
   ...[false, true].flatMap((random) => [gshard([1, 1], random), gshard([1, 2], random), gshard(null, random)]),
+  switchCase([5, 4], true),
+  switchCase([2, 1], false),
   expertChoice("0.5", () => [1, 2]),
   expertChoice("1", () => [1, 1]),
   expertChoice("2", () => [2, 1]),

@@ -1,0 +1,125 @@
+/** Laws of the gates: what multiplies an expert's output, and how the router learns. */
+import { combine, dispatch } from "../kernels/dispatch.ts";
+import { withLogits } from "../routing/record.ts";
+import type { Tensor } from "../tensor.ts";
+import { tensorOf } from "./arbitraries.ts";
+import { gradcheck } from "./gradcheck.ts";
+import { type Law, must } from "./law.ts";
+import { isDropless, type RouterSubject, type Slot, slotsOf } from "./subject.ts";
+
+const byToken = (slots: readonly Slot[]): Map<number, Slot[]> => {
+  const tokens = new Map<number, Slot[]>();
+  for (const slot of slots) tokens.set(slot.token, [...(tokens.get(slot.token) ?? []), slot]);
+  return tokens;
+};
+
+const near = (x: number, y: number): boolean => Math.abs(x - y) <= 1e-5 * Math.max(1, Math.abs(y));
+
+export const gateLaws: readonly Law<RouterSubject>[] = [
+  {
+    name: "finite gates",
+    statement: "Gates are finite and not negative, also for logits of ±10⁴; those of the tail are exactly 0.",
+    formula: "0 ≤ gate[s] < ∞;  gate[s] = 0 for s in the tail",
+    source: "a dropped slot adds nothing; softmax takes the maximum off first",
+    property: (subject) =>
+      subject.onLogits(subject.logits(), (_, routing) => {
+        for (const { token, expert, granted, gate } of slotsOf(routing)) {
+          must(gate >= 0 && gate < Infinity, () => `the gate of token ${token}, expert ${expert} is ${gate}`);
+          must(granted || gate === 0, () => `token ${token} was dropped by expert ${expert}, but its gate is ${gate}`);
+        }
+      }),
+  },
+  {
+    name: "gates follow the rule",
+    statement: "A gate is the score of its slot; normalised ones are divided by the sum over the token's asked slots.",
+    formula: "gate = p, or p / Σ_asked p = softmax of the chosen logits",
+    source: "Shazeer et al. 2017, Eq. 3 to 5; Zhou et al. 2022, Section 3.2 (not normalised)",
+    property: (subject) =>
+      subject.onLogits(subject.logits(), (logits, routing) => {
+        const { rule, numExperts: E, probs } = routing;
+        if (routing.noise !== null) return;
+        for (const [token, slots] of byToken(slotsOf(routing))) {
+          const score = ({ expert }: Slot): number => {
+            if (rule.score === "one") return 1;
+            const x = logits.data[token * E + expert];
+            return rule.score === "sigmoid" && !rule.normalize
+              ? 1 / (1 + Math.exp(-x))
+              : probs.data[token * E + expert];
+          };
+          const total = rule.normalize ? slots.reduce((sum, slot) => sum + score(slot), 0) : 1;
+          for (const slot of slots.filter((s) => s.granted)) {
+            must(
+              near(slot.gate, score(slot) / total),
+              () => `token ${token}, expert ${slot.expert}: gate ${slot.gate}, expected ${score(slot) / total}`,
+            );
+          }
+        }
+      }),
+  },
+  {
+    name: "gates have a gradient",
+    statement:
+      "The gradient of the gates is what differences say, with the slots held fixed: this is how a router learns.",
+    formula: "∂gate[s] / ∂logits by backward = by differences, in float64",
+    source: "a router whose gates are cut off from the graph never learns",
+    property: (subject) =>
+      subject.onLogits(subject.distinct(1), (logits) => {
+        const report = gradcheck((x: Tensor) => subject.route(x).gate, [logits], { raiseException: false });
+        must(report.ok, () => report.message);
+      }),
+  },
+  {
+    name: "replay",
+    statement: "A routing given its own logits again is the same routing; given others, it keeps its integers.",
+    formula: "withLogits(r, r.logits) = r",
+    source: "the gate is one shared function of scores and integers",
+    property: (subject) =>
+      subject.onLogits(subject.logits(), (logits, routing) => {
+        const again = withLogits(routing, logits);
+        const [a, b] = [slotsOf(routing), slotsOf(again)];
+        a.forEach((slot, s) => {
+          must(near(b[s].gate, slot.gate), () => `slot ${s}: gate ${slot.gate}, replayed ${b[s].gate}`);
+        });
+      }),
+  },
+  {
+    name: "dispatch and combine are adjoint",
+    statement: "Copying tokens to slots and adding slots back onto tokens are transposes of each other.",
+    formula: "⟨dispatch(x), h⟩ = ⟨x, combine(h, 1)⟩ over granted slots",
+    source: "Zhou et al. 2022, Eq. 4: X_in = P·X, and Pᵀ on the way back",
+    property: (subject) =>
+      subject.onBoth(
+        subject.distinct(),
+        (logits) => tensorOf([2 * logits.shape[0] * (logits.shape[1] + 1), 2], undefined, "float64"),
+        (logits, numbers) => {
+          const routing = subject.route(logits);
+          const [T, S] = [routing.numTokens, routing.numSlots];
+          const x = numbers.slice({ end: T });
+          const h = numbers.slice({ start: T, end: T + S });
+          const ones = h.slice({ dim: 1, end: 1 }).reshape([S]).onesLike();
+          const left = dispatch(x, routing).mul(h).sum().item();
+          const right = x
+            .mul(combine(h, ones, routing))
+            .sum()
+            .item();
+          must(left === right, () => `⟨dispatch(x), h⟩ = ${left}, but ⟨x, combine(h)⟩ = ${right}`);
+        },
+      ),
+  },
+  {
+    name: "all experts are the dense mixture",
+    statement: "When every token has every expert and nothing is dropped, combine is the softmax-weighted sum.",
+    formula: "K = E (or C = T): y[t] = Σ_e p[t, e] · h_e[t]",
+    source: "Jacobs et al. 1991; Zhou et al. 2022 with c = e",
+    property: (subject) =>
+      subject.onLogits(subject.distinct(1), (_, routing) => {
+        const { numTokens: T, numExperts: E, rule } = routing;
+        if (routing.numSlots !== T * E || !isDropless(routing) || rule.score !== "softmax" || routing.noise !== null)
+          return;
+        for (const { token, expert, gate } of slotsOf(routing)) {
+          const p = routing.probs.data[token * E + expert];
+          must(near(gate, p), () => `token ${token}, expert ${expert}: gate ${gate}, probability ${p}`);
+        }
+      }),
+  },
+];
