@@ -12,10 +12,13 @@
 import { shared } from "./device/state.ts";
 import type { Value } from "./device/storage.ts";
 import {
+  checkBoolean,
   checkDtype,
+  checkFunction,
   checkOptions,
   checkShape,
   checkSynchronous,
+  checkTensor,
   rangeError,
   show,
   stateError,
@@ -66,7 +69,7 @@ export interface OpRecord {
 /** Makes an op callable: with tensors first and its attributes after them. */
 export function defineOp<I extends Inputs, A extends readonly unknown[] = []>(op: NoInfer<Op<I, A>>): OpFn<I, A> {
   const count = op.inputs.length;
-  const call = (...args: unknown[]): Tensor => applyOp(op, args.slice(0, count) as unknown as I, args.slice(count));
+  const call = (...args: unknown[]): Tensor => callOp(op, args.slice(0, count) as unknown as I, args.slice(count));
   return Object.assign(call, { op }) as unknown as OpFn<I, A>;
 }
 
@@ -81,8 +84,11 @@ function checkAnomaly({ storage, shape }: Value, where: string): void {
   throw rangeError("detectAnomaly", where, `${data[bad]} at ${show(at)}`, "finite numbers", `shape ${show(shape)}`);
 }
 
-/** Calls an op on a list of inputs of any length, and leaves its record. */
-export function applyOp(op: AnyOp, inputs: Inputs, attrs: readonly unknown[]): Tensor {
+/** Calls an op on a list of inputs of any length, and leaves its record. The list may be changed afterwards. */
+export const applyOp = (op: AnyOp, inputs: Inputs, attrs: readonly unknown[]): Tensor => callOp(op, [...inputs], attrs);
+
+/** Calls an op and leaves its record, which keeps the lists. */
+function callOp(op: AnyOp, inputs: Inputs, attrs: readonly unknown[]): Tensor {
   const value: Value = op.forward(inputs, ...attrs);
   if (shared().anomalies) checkAnomaly(value, `the output of ${op.name}`);
   const first = inputs[0];
@@ -104,12 +110,13 @@ export function applyOp(op: AnyOp, inputs: Inputs, attrs: readonly unknown[]): T
   return output;
 }
 
-/** Runs fn without recording. What it returns is not connected to a graph. fn must be synchronous. */
+/** Runs fn without recording. What it returns is not connected to a graph. Throws a TypeError unless fn is synchronous. */
 export function noGrad<T>(fn: () => T): T {
   return withRecording(false, "noGrad", fn);
 }
 
 export function withRecording<T>(recording: boolean, op: string, fn: () => T): T {
+  checkFunction(op, "fn", fn);
   const state = shared();
   const before = state.recording;
   state.recording = recording;
@@ -167,9 +174,9 @@ function checkVersions(record: OpRecord): void {
   throw stateError(
     "backward",
     `${record.op.inputs[changed] ?? `input ${changed}`} ${show(inputs[changed].shape)} of ${record.op.name}`,
-    "been changed by step() since it was read",
+    "been changed by step() or loadStateDict() since it was read",
     "the values of the forward pass",
-    "run the forward again after step()",
+    "run the forward again",
   );
 }
 
@@ -223,13 +230,10 @@ function walk(
   return cotangents;
 }
 
-export const isTensor = (x: unknown): x is Tensor =>
-  (x as Tensor | null)?.[Symbol.for("moegrad.Tensor") as never] === true;
-
 /** The cotangent that a backward starts from: given and checked, or 1 for a scalar. */
 export function seed(op: string, y: Tensor, g: Tensor | undefined): Tensor {
   if (g !== undefined) {
-    if (!isTensor(g)) throw typeError(op, "g", show(g), "a tensor");
+    checkTensor(op, "g", g);
     checkShape(op, "g", g.shape, y.shape, "the cotangent has the shape of the output");
     checkDtype(op, "g", g.dtype, [y.dtype], "the cotangent has the dtype of the output");
     return g;
@@ -244,6 +248,8 @@ export function seed(op: string, y: Tensor, g: Tensor | undefined): Tensor {
 export function backward(y: Tensor, g?: Tensor, options: BackwardOptions = {}): void {
   checkOptions("backward", options, ["retainGraph", "createGraph"]);
   const { createGraph = false, retainGraph = createGraph } = options;
+  checkBoolean("backward", "createGraph", createGraph);
+  checkBoolean("backward", "retainGraph", retainGraph);
   if (!y.requiresGrad) {
     throw stateError("backward", "the output", "no graph behind it", "a result of ops on a tensor with requiresGrad");
   }

@@ -1,13 +1,27 @@
 /** Making tensors: from numbers, filled, counted, drawn. */
-import { allocate, type DType, dtypeOf, type Flat } from "./device/kernel.ts";
+import { allocate, type DType, dtypeOf, type Flat, holds } from "./device/kernel.ts";
 import { shared } from "./device/state.ts";
 import { filledValue, hostValue } from "./device/storage.ts";
-import { checkDtype, checkInteger, checkNumber, checkOptions, rangeError, show, typeError } from "./errors.ts";
-import { Generator } from "./random.ts";
-import { checkSizes, type Shape, sizeOf } from "./shape.ts";
+import {
+  checkBoolean,
+  checkDtype,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  rangeError,
+  show,
+  typeError,
+} from "./errors.ts";
+import { checkGenerator, checkSeed, Generator } from "./random.ts";
+import { checkSizes, flattenLists, type Leaves, MAX_SIZE, type Shape, sizeOf } from "./shape.ts";
 import { type NestedArray, Tensor } from "./tensor.ts";
 
 const DTYPES = ["float32", "float64", "int32"];
+
+const NUMBERS: Leaves<number> = {
+  ...{ argument: "data", entry: "the entry", expected: "a number" },
+  test: (x) => typeof x === "number",
+};
 
 export interface CreateOptions {
   /** Default "float32". */
@@ -34,6 +48,7 @@ export type TypedArray =
 
 /** Checks the dtype, puts the numbers into a tensor, and marks it when asked to. */
 function finish(op: string, data: Flat, shape: Shape, { requiresGrad = false }: CreateOptions): Tensor {
+  checkBoolean(op, "requiresGrad", requiresGrad);
   const x = new Tensor(hostValue(data, shape));
   if (requiresGrad) {
     checkDtype(op, "dtype", x.dtype, ["float32", "float64"], "requiresGrad; integers have no gradient");
@@ -49,48 +64,14 @@ function dtypeOption(op: string, options: CreateOptions, otherwise: DType = "flo
   return dtype;
 }
 
-/** Numbers in nested lists, flattened; every list at one depth must be as long as the first. */
-function flatten(data: NestedArray): { flat: number[]; shape: number[] } {
-  const shape: number[] = [];
-  for (let x: unknown = data; Array.isArray(x); x = x[0]) shape.push(x.length);
-  const flat: number[] = [];
-  const visit = (x: unknown, path: readonly number[]): void => {
-    const where = (): string => `the entry at ${show(path)}`;
-    if (path.length < shape.length) {
-      if (!Array.isArray(x))
-        throw typeError("tensor", where(), show(x), `a list of ${shape[path.length]}`, "as the first");
-      if (x.length !== shape[path.length]) {
-        throw rangeError(
-          "tensor",
-          where(),
-          `${x.length} entries`,
-          `${shape[path.length]}`,
-          "as many as the first there",
-        );
-      }
-      for (const [i, y] of x.entries()) visit(y, [...path, i]);
-      return;
-    }
-    if (typeof x !== "number")
-      throw typeError("tensor", where(), show(x), "a number", `depth ${shape.length}, as the first`);
-    flat.push(x);
-  };
-  visit(data, []);
-  return { flat, shape };
-}
-
 /** Copies numbers into a dtype; refuses those that it does not have, since a change of value should never be silent. */
 function convert(op: string, argument: string, source: ArrayLike<number>, dtype: DType, exact = false): Flat {
   const data = allocate(dtype, source.length);
   for (let i = 0; i < source.length; i++) {
     const x = source[i];
     data[i] = x;
-    const kept = data[i] === x || Number.isNaN(x);
-    const lost =
-      dtype === "int32" || exact
-        ? !kept || (dtype === "int32" && Number.isNaN(x))
-        : Number.isFinite(x) && !Number.isFinite(data[i]);
-    if (lost) throw rangeError(op, argument, `${show(x)} at flat index ${i}`, `numbers that ${dtype} can hold`);
+    const kept = holds(dtype, x) && (!exact || data[i] === x || Number.isNaN(x));
+    if (!kept) throw rangeError(op, argument, `${show(x)} at flat index ${i}`, `numbers that ${dtype} can hold`);
   }
   return data;
 }
@@ -101,8 +82,8 @@ function convert(op: string, argument: string, source: ArrayLike<number>, dtype:
  * Float32Array, Float64Array and Int32Array keep their dtype unless one is given; lists become float32; other typed
  * arrays become float32 and must be exact in it.
  *
- * Throws   RangeError for lists of different lengths, or numbers that the dtype does not have (1.5 as int32, 10⁴⁰ as
- *          float32); TypeError for anything that is no number
+ * Throws   RangeError for lists of different lengths or more than 64 levels, or numbers that the dtype does not have (1.5
+ *          as int32, 10⁴⁰ as float32); TypeError for anything that is no number
  */
 export function tensor(data: NestedArray | TypedArray, options: CreateOptions = {}): Tensor {
   if (ArrayBuffer.isView(data)) {
@@ -118,27 +99,30 @@ export function tensor(data: NestedArray | TypedArray, options: CreateOptions = 
   if (typeof data !== "number" && !Array.isArray(data)) {
     throw typeError("tensor", "data", show(data), "a number, nested lists of numbers, or a typed array");
   }
-  const { flat, shape } = flatten(data);
+  const { flat, shape } = flattenLists("tensor", data, NUMBERS);
   return finish("tensor", convert("tensor", "data", flat, dtype), shape, options);
 }
 
 /** A tensor of one number everywhere. Throws a RangeError for a bad size or a number that the dtype does not have. */
-export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
-  const dtype = dtypeOption("full", options);
-  checkSizes("full", shape);
-  if (typeof value !== "number") throw typeError("full", "value", show(value), "a number");
-  const [x] = convert("full", "value", [value], dtype);
-  const filled = filledValue(x, [...shape], dtype);
-  return finish("full", filled.storage.host as Flat, filled.shape, options);
+export const full = (shape: Shape, value: number, options: CreateOptions = {}): Tensor =>
+  filled("full", shape, value, options);
+
+/** A tensor of zeros. Throws a RangeError for a bad size. */
+export const zeros = (shape: Shape, options: CreateOptions = {}): Tensor => filled("zeros", shape, 0, options);
+
+/** A tensor of ones. Throws a RangeError for a bad size. */
+export const ones = (shape: Shape, options: CreateOptions = {}): Tensor => filled("ones", shape, 1, options);
+
+function filled(op: string, shape: Shape, value: number, options: CreateOptions): Tensor {
+  checkSizes(op, shape);
+  const dtype = dtypeOption(op, options);
+  if (typeof value !== "number") throw typeError(op, "value", show(value), "a number");
+  const [x] = convert(op, "value", [value], dtype);
+  const { storage } = filledValue(x, shape, dtype);
+  return finish(op, storage.host as Flat, [...shape], options);
 }
 
-/** A tensor of zeros. */
-export const zeros = (shape: Shape, options: CreateOptions = {}): Tensor => full(shape, 0, options);
-
-/** A tensor of ones. */
-export const ones = (shape: Shape, options: CreateOptions = {}): Tensor => full(shape, 1, options);
-
-/** The identity matrix: n × n, or n × m. */
+/** The identity matrix: n × n, or n × m. Throws a RangeError for a bad size. */
 export function eye(n: number, m: number = n, options: CreateOptions = {}): Tensor {
   const dtype = dtypeOption("eye", options);
   checkSizes("eye", [n, m]);
@@ -152,32 +136,35 @@ export function eye(n: number, m: number = n, options: CreateOptions = {}): Tens
  *
  *   x[i] = start + i · step        for ⌈(end − start) / step⌉ values of i
  *
- * float32 unless a dtype is given. Throws a RangeError for step 0 or bounds that are not finite.
+ * float32 unless a dtype is given.
+ *
+ * Throws   RangeError for step 0, bounds that are not finite, or more numbers than a tensor can have; TypeError for what
+ *          is no number
  */
 export function arange(end: number, options?: CreateOptions): Tensor;
 export function arange(start: number, end: number, options?: CreateOptions): Tensor;
 export function arange(start: number, end: number, step: number, options?: CreateOptions): Tensor;
 export function arange(...args: (number | CreateOptions | undefined)[]): Tensor {
-  const numbers = args.filter((x) => typeof x === "number");
-  const options = (args.find((x) => typeof x === "object") ?? {}) as CreateOptions;
-  const [start, end, step = 1] = numbers.length === 1 ? [0, numbers[0]] : numbers;
+  const { start, end, step, options } = rangeArguments(args);
   const dtype = dtypeOption("arange", options);
-  for (const [name, x] of [
-    ["start", start],
-    ["end", end],
-    ["step", step],
-  ] as const) {
-    checkNumber(
-      "arange",
-      name,
-      x,
-      name === "step" ? "a finite number that is not 0" : "a finite number",
-      (v) => name !== "step" || v !== 0,
-    );
-  }
+  const finite = "a finite number";
+  checkNumber("arange", "start", start, finite, () => true);
+  checkNumber("arange", "end", end, finite, () => true);
+  checkNumber("arange", "step", step, `${finite} that is not 0`, (x) => x !== 0);
   const count = Math.max(0, Math.ceil((end - start) / step));
-  const list = Array.from({ length: count }, (_, i) => start + i * step);
+  if (count > MAX_SIZE) throw rangeError("arange", "the range", `${count} numbers`, `at most ${MAX_SIZE}`, "2³¹ − 1");
+  const list = new Float64Array(count);
+  for (let i = 0; i < count; i++) list[i] = start + i * step;
   return finish("arange", convert("arange", "the list", list, dtype), [count], options);
+}
+
+/** Numbers from the left, options as what is no number on the right. The kinds are what `arange` has yet to check. */
+function rangeArguments(args: readonly unknown[]) {
+  const given = args.slice(0, 1 + args.findLastIndex((x) => x !== undefined));
+  const options = given.length > 1 && typeof given.at(-1) === "object" ? given.pop() : {};
+  if (given.length > 3) throw typeError("arange", "options", show(given[3]), "an object with dtype, requiresGrad");
+  const [start, end, step = 1] = (given.length === 1 ? [0, given[0]] : given) as number[];
+  return { start, end, step, options: options as CreateOptions };
 }
 
 /** The generator that is used when none is given; seeded with 0 until manualSeed is called. */
@@ -187,8 +174,13 @@ export function defaultGenerator(): Generator {
   return state.generator;
 }
 
-/** Seeds the generator that rand, randn, randint, modules and noise use when none is given. */
+/**
+ * Seeds the generator that rand, randn, randint, modules and noise use when none is given.
+ *
+ * Throws   TypeError or RangeError when the seed is not a safe integer
+ */
 export function manualSeed(seed: number): Generator {
+  checkSeed("manualSeed", seed);
   const generator = new Generator(seed);
   shared().generator = generator;
   return generator;
@@ -199,6 +191,7 @@ function drawn(op: string, shape: Shape, options: RandomOptions, draw: (rng: Gen
   checkDtype(op, "dtype", dtype, ["float32", "float64"], "draw integers with randint");
   checkSizes(op, shape);
   const { rng = defaultGenerator() } = options;
+  checkGenerator(op, rng);
   const data = allocate(dtype, sizeOf(shape));
   for (let i = 0; i < data.length; i++) data[i] = draw(rng);
   return finish(op, data, [...shape], options);
@@ -224,6 +217,7 @@ export function randint(
   checkInteger("randint", "high", high, low + 1, 2 ** 31, "above low");
   checkSizes("randint", shape);
   const { rng = defaultGenerator() } = options;
+  checkGenerator("randint", rng);
   const data = new Int32Array(sizeOf(shape));
   for (let i = 0; i < data.length; i++) data[i] = low + rng.integer(high - low);
   return finish("randint", data, [...shape], {});

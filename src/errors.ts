@@ -4,18 +4,27 @@
  * Every message reads `op: argument has X, expected Y (why)`: what was asked, what came, what would do, and the reason.
  * RangeError stands for sizes and values, TypeError for kinds.
  */
+import type { Tensor } from "./tensor.ts";
 
-/** A value as a message shows it: shapes as `[2, 3]`, strings quoted, long lists cut short. */
-export function show(x: unknown): string {
+/** How many lists inside one another are shown: one that contains itself has no end. */
+const SHOWN_LEVELS = 3;
+
+/** A value as a message shows it: shapes as `[2, 3]`, strings quoted, long and deep lists cut short. Never throws. */
+export const show = (x: unknown): string => showTo(SHOWN_LEVELS, x);
+
+function showTo(levels: number, x: unknown): string {
   if (typeof x === "string") return JSON.stringify(x);
-  if (Array.isArray(x) || ArrayBuffer.isView(x)) {
-    const list = Array.from(x as ArrayLike<unknown>);
-    const shown = list.slice(0, 8).map(show).join(", ");
-    return list.length > 8 ? `[${shown}, … ${list.length} in all]` : `[${shown}]`;
-  }
+  if (typeof x === "bigint") return `${x}n`;
   if (typeof x === "function") return `function ${x.name || "(anonymous)"}`;
   if (x === null || typeof x !== "object") return String(x);
-  return `a ${x.constructor?.name ?? "object"}`;
+  if (!Array.isArray(x) && (!ArrayBuffer.isView(x) || x instanceof DataView)) {
+    const name: unknown = x.constructor?.name;
+    return `a ${typeof name === "string" ? name : "object"}`;
+  }
+  if (levels === 0) return "[…]";
+  const list = x as ArrayLike<unknown>;
+  const shown = Array.from({ length: Math.min(8, list.length) }, (_, i) => showTo(levels - 1, list[i])).join(", ");
+  return list.length > 8 ? `[${shown}, … ${list.length} in all]` : `[${shown}]`;
 }
 
 const sentence = (op: string, argument: string, actual: string, expected: string, why: string): string =>
@@ -61,7 +70,35 @@ export function checkRank(op: string, argument: string, shape: readonly number[]
 
 /** Throws a TypeError unless the dtype is one of those allowed. */
 export function checkDtype(op: string, argument: string, dtype: string, allowed: readonly string[], why = ""): void {
-  if (!allowed.includes(dtype)) throw typeError(op, argument, `dtype ${dtype}`, allowed.join(" or "), why);
+  if (allowed.includes(dtype)) return;
+  const shown = typeof dtype === "string" ? dtype : show(dtype);
+  throw typeError(op, argument, `dtype ${shown}`, allowed.join(" or "), why);
+}
+
+/** The mark of a tensor: the same in all copies of the library in one process (an ESM and a CJS one, say). */
+export const tensorMark: unique symbol = Symbol.for("moegrad.Tensor") as never;
+
+export const isTensor = (x: unknown): x is Tensor => (x as Tensor | null | undefined)?.[tensorMark] === true;
+
+/** Throws a TypeError unless x is a tensor. */
+export function checkTensor(op: string, argument: string, x: unknown): asserts x is Tensor {
+  if (!isTensor(x)) throw typeError(op, argument, show(x), "a tensor", "make one with tensor()");
+}
+
+/** Throws a TypeError unless x is a list of tensors. */
+export function checkTensors(op: string, argument: string, list: unknown): asserts list is readonly Tensor[] {
+  if (!Array.isArray(list)) throw typeError(op, argument, show(list), "a list of tensors");
+  for (const [i, x] of list.entries()) checkTensor(op, `entry ${i} of ${argument}`, x);
+}
+
+/** Throws a TypeError unless x is true or false: the text "false" would count as true. */
+export function checkBoolean(op: string, argument: string, x: unknown, why = ""): asserts x is boolean {
+  if (typeof x !== "boolean") throw typeError(op, argument, show(x), "true or false", why);
+}
+
+/** Throws a TypeError unless x can be called. */
+export function checkFunction(op: string, argument: string, x: unknown, expected = "a function", why = ""): void {
+  if (typeof x !== "function") throw typeError(op, argument, show(x), expected, why);
 }
 
 /** Throws a TypeError unless x is an integer number; a RangeError unless min ≤ x ≤ max. */
@@ -86,12 +123,13 @@ export function checkNumber(
 }
 
 /** Throws a TypeError for option names that do not exist, which would otherwise be ignored in silence. */
-export function checkOptions(op: string, options: object, allowed: readonly string[]): void {
-  if (options === null || typeof options !== "object" || Array.isArray(options) || ArrayBuffer.isView(options)) {
-    throw typeError(op, "options", show(options), `an object with ${allowed.join(", ")}`);
+export function checkOptions(op: string, options: object, allowed: readonly string[], argument = "options"): void {
+  const list = Array.isArray(options) || ArrayBuffer.isView(options);
+  if (options === null || typeof options !== "object" || list || isTensor(options)) {
+    throw typeError(op, argument, show(options), `an object with ${allowed.join(", ")}`);
   }
   for (const key of Object.keys(options)) {
-    if (!allowed.includes(key)) throw typeError(op, "options", `the name ${show(key)}`, allowed.join(", "));
+    if (!allowed.includes(key)) throw typeError(op, argument, `the name ${show(key)}`, allowed.join(", "));
   }
 }
 

@@ -15,31 +15,35 @@ interface Decimal {
   readonly exponent: number;
 }
 
-/** x to `count` significant digits; a tie goes to the even digit. */
-function rounded(x: number, count: number): Decimal {
-  // A hundred digits hold the exact value of any number that can tie.
+/** The exact value of x, or its first 101 digits, which tell every tie from what is a little beside it. */
+function exactly(x: number): Decimal {
   const [mantissa, exponent] = x.toExponential(100).split("e");
-  const exact = mantissa.replace(".", "");
+  return { digits: mantissa.replace(".", ""), exponent: Number(exponent) };
+}
+
+/** An exact value to `count` significant digits; a tie goes to the even digit. */
+function rounded({ digits: exact, exponent }: Decimal, count: number): Decimal {
   const [kept, rest] = [exact.slice(0, count), exact.slice(count)];
   const half = "5".padEnd(rest.length, "0");
   const up = rest > half || (rest === half && Number(kept.at(-1)) % 2 === 1);
   const digits = String(BigInt(kept) + (up ? 1n : 0n)).padStart(count, "0");
   const carry = digits.length - count;
-  return { digits: digits.slice(0, count), exponent: Number(exponent) + carry };
+  return { digits: digits.slice(0, count), exponent: exponent + carry };
 }
 
 /** The fewest digits that give the number back in its dtype. */
 function shortest(x: number, dtype: DType): Decimal {
   if (dtype === "float32") {
+    const exact = exactly(x);
     for (let count = 1; count < 9; count++) {
-      const { digits, exponent } = rounded(x, count);
+      const { digits, exponent } = rounded(exact, count);
       // Above a power of two lies twice the room of below it: there the next decimal up may do when the nearest does not.
       const found = [digits, String(Number(digits) + 1)].find(
         (d) => Math.fround(Number(`${d}e${exponent - count + 1}`)) === x,
       );
       if (found !== undefined) return { digits: found, exponent };
     }
-    return rounded(x, 9);
+    return rounded(exact, 9);
   }
   const [mantissa, exponent] = x.toExponential().split("e");
   return { digits: mantissa.replace(".", ""), exponent: Number(exponent) };
@@ -49,7 +53,7 @@ function shortest(x: number, dtype: DType): Decimal {
 function decimalOf(x: number, dtype: DType, most: (exponent: number) => number): Decimal {
   const whole = shortest(Math.abs(x), dtype);
   const count = most(whole.exponent);
-  return whole.digits.length <= count ? whole : rounded(Math.abs(x), count);
+  return whole.digits.length <= count ? whole : rounded(exactly(Math.abs(x)), count);
 }
 
 const signOf = (x: number): string => (x < 0 || Object.is(x, -0) ? "-" : "");
@@ -96,7 +100,7 @@ function exponential(finite: readonly number[], dtype: DType): (x: number) => st
   const count = 1 + longest(needed);
   const parts = (x: number) => {
     const fewest = shortest(Math.abs(x), dtype);
-    return exponentialParts(x, fewest.digits.length === count ? fewest : rounded(Math.abs(x), count));
+    return exponentialParts(x, fewest.digits.length === count ? fewest : rounded(exactly(Math.abs(x)), count));
   };
   const width = longest(finite.map((x) => parts(x)[3]));
   return (x) => {

@@ -19,6 +19,20 @@ function mix(h: number): number {
   return (x ^ (x >>> 16)) >>> 0;
 }
 
+/** Throws a TypeError or RangeError unless the seed is a text or a safe integer. */
+export function checkSeed(op: string, seed: unknown): void {
+  if (typeof seed === "number" && !Number.isSafeInteger(seed)) {
+    throw rangeError(op, "seed", show(seed), "an integer", "of at most 2⁵³ − 1 in size");
+  }
+  if (typeof seed !== "number" && typeof seed !== "string") throw typeError(op, "seed", show(seed), "an integer");
+}
+
+/** Throws a TypeError unless rng is a generator, of whatever copy of the library. */
+export function checkGenerator(op: string, rng: unknown): asserts rng is Generator {
+  if (typeof (rng as Generator | null | undefined)?.uniform === "function") return;
+  throw typeError(op, "rng", show(rng), "a Generator", "make one with new Generator(seed)");
+}
+
 /** Four 32-bit words from a text, by FNV-1a with four starting points. */
 function words(text: string): Uint32Array {
   const state = new Uint32Array(4);
@@ -85,18 +99,16 @@ export class Generator {
   #spareNormal: number | null = null;
 
   constructor(seed: number | string) {
-    if (typeof seed === "number" && !Number.isSafeInteger(seed)) {
-      throw rangeError("Generator", "seed", show(seed), "an integer", "of at most 2⁵³ − 1 in size");
-    }
-    if (typeof seed !== "number" && typeof seed !== "string") {
-      throw typeError("Generator", "seed", show(seed), "an integer");
-    }
+    checkSeed("Generator", seed);
     this.#path = String(seed);
     this.#state = words(this.#path);
   }
 
   /** An independent stream, the same for the same seed and label. */
   split(label: string | number): Generator {
+    if (typeof label !== "string" && typeof label !== "number") {
+      throw typeError("split", "label", show(label), "a text or a number");
+    }
     return new Generator(`${this.#path}/${label}`);
   }
 

@@ -1,4 +1,4 @@
-/** Shapes: sizes, dims and broadcasting, as pure functions on lists of numbers. */
+/** Shapes: sizes, dims, broadcasting and nested lists, as pure functions on lists. */
 import { checkInteger, rangeError, show, typeError } from "./errors.ts";
 
 export type Shape = readonly number[];
@@ -21,14 +21,29 @@ export function stridesOf(shape: Shape): number[] {
   return strides;
 }
 
-/** The shape itself, checked: a list of non-negative integers. */
-export function checkSizes(op: string, shape: Shape): Shape {
+/** Most elements of a tensor: int32 is to count them. */
+export const MAX_SIZE = 2 ** 31 - 1;
+
+/** Throws a RangeError for a shape of more elements than a tensor can have. */
+export function checkSize(op: string, argument: string, shape: Shape): void {
+  if (sizeOf(shape) <= MAX_SIZE) return;
+  throw rangeError(op, argument, `shape ${show(shape)}`, `at most ${MAX_SIZE} elements`, "2³¹ − 1");
+}
+
+/** Throws a TypeError unless sizes come as a list: [3, 2], not 3, 2. */
+export function checkShapeList(op: string, shape: unknown): asserts shape is Shape {
   if (!Array.isArray(shape)) throw typeError(op, "shape", show(shape), "a list of sizes", "such as [2, 3]");
+}
+
+/** The shape itself, checked: a list of non-negative integers, with a product that a tensor can have. */
+export function checkSizes(op: string, shape: Shape): Shape {
+  checkShapeList(op, shape);
   for (const size of shape) {
     if (!Number.isInteger(size) || size < 0) {
       throw rangeError(op, "shape", show(shape), "sizes that are integers of at least 0");
     }
   }
+  checkSize(op, "shape", shape);
   return shape;
 }
 
@@ -41,6 +56,9 @@ export function checkDim(op: string, dim: number, rank: number, argument = "dim"
 /** Several dims, counted from the front and sorted; none given means all. Throws on a repeated one. */
 export function checkDims(op: string, dim: number | readonly number[] | undefined, rank: number): number[] {
   if (dim === undefined) return Array.from({ length: rank }, (_, i) => i);
+  if (typeof dim !== "number" && !Array.isArray(dim)) {
+    throw typeError(op, "dim", show(dim), "an integer or a list of them");
+  }
   const dims = (typeof dim === "number" ? [dim] : [...dim]).map((d) => checkDim(op, d, rank));
   dims.sort((a, b) => a - b);
   if (dims.some((d, i) => i > 0 && d === dims[i - 1])) {
@@ -92,4 +110,58 @@ export function repeatedDims(from: Shape, to: Shape): number[] {
 export function reducedShape(shape: Shape, dims: readonly number[], keepdim: boolean): number[] {
   if (keepdim) return shape.map((n, i) => (dims.includes(i) ? 1 : n));
   return shape.filter((_, i) => !dims.includes(i));
+}
+
+/** Most levels of nested lists. */
+const MAX_LEVELS = 64;
+
+/** What stands at the bottom of nested lists, and how messages call the lists and an entry. */
+export interface Leaves<T> {
+  readonly argument: string;
+  readonly entry: string;
+  readonly expected: string;
+  readonly test: (x: unknown) => x is T;
+}
+
+/** Sizes of nested lists, read off the first entry of each. */
+function shapeOfLists(op: string, argument: string, data: unknown): number[] {
+  const shape: number[] = [];
+  for (let x = data; Array.isArray(x); x = x[0]) {
+    if (shape.length === MAX_LEVELS) {
+      const why = "does a list contain itself?";
+      throw rangeError(op, argument, `more than ${MAX_LEVELS} levels of lists`, `at most ${MAX_LEVELS}`, why);
+    }
+    shape.push(x.length);
+  }
+  return shape;
+}
+
+/**
+ * Nested lists as one flat list, row by row, and their shape; every list at one depth must be as long as the first there.
+ *
+ * Throws   TypeError for an entry that is none, such as a list at another depth; RangeError for a list of another length
+ */
+export function flattenLists<T>(op: string, data: unknown, leaves: Leaves<T>): { flat: T[]; shape: number[] } {
+  const shape = shapeOfLists(op, leaves.argument, data);
+  const flat: T[] = [];
+  const path: number[] = [];
+  const place = (): string => `${leaves.entry} at ${show(path)}`;
+  const visit = (x: unknown): void => {
+    const depth = path.length;
+    if (depth === shape.length) {
+      if (!leaves.test(x)) throw typeError(op, place(), show(x), leaves.expected, `depth ${depth}, as the first`);
+      flat.push(x);
+      return;
+    }
+    const n = shape[depth];
+    if (!Array.isArray(x)) throw typeError(op, place(), show(x), `a list of ${n}`, "as the first");
+    if (x.length !== n) throw rangeError(op, place(), `${x.length} entries`, `${n}`, "as many as the first there");
+    for (let i = 0; i < n; i++) {
+      path.push(i);
+      visit(x[i]);
+      path.pop();
+    }
+  };
+  visit(data);
+  return { flat, shape };
 }

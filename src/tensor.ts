@@ -5,9 +5,9 @@
  * errors stand there, in `kernels/`.
  */
 import { type BackwardOptions, backward, type OpRecord } from "./autograd.ts";
-import type { DType, Flat } from "./device/kernel.ts";
+import { type DType, type Flat, holds } from "./device/kernel.ts";
 import { filledValue, type Storage, type Value } from "./device/storage.ts";
-import { checkDtype, checkShape, rangeError, show, stateError, typeError } from "./errors.ts";
+import { checkBoolean, checkDtype, checkShape, checkTensor, isTensor, rangeError, show, stateError, tensorMark, typeError } from "./errors.ts";
 import * as compare from "./kernels/compare.ts";
 import * as ce from "./kernels/crossEntropy.ts";
 import * as elementwise from "./kernels/elementwise.ts";
@@ -26,6 +26,7 @@ import * as unary from "./kernels/unary.ts";
 import { printNumbers } from "./print.ts";
 import { type Shape, sizeOf } from "./shape.ts";
 
+export { checkTensor } from "./errors.ts";
 export type Operand = elementwise.Operand;
 
 /** A mark that exists at compile time only: what kind of numbers a tensor holds. */
@@ -40,8 +41,6 @@ export type Probs = Tensor & { readonly [kind]: "probs" };
 /** Numbers in nested lists, as deep as the tensor has dims. */
 export type NestedArray = number | NestedArray[];
 
-const brand: unique symbol = Symbol.for("moegrad.Tensor") as never;
-
 /**
  * An n-dimensional array: shape, dtype and storage, and the record of the op that made it.
  *
@@ -49,7 +48,7 @@ const brand: unique symbol = Symbol.for("moegrad.Tensor") as never;
  * optimiser's step().
  */
 export class Tensor {
-  readonly [brand] = true;
+  readonly [tensorMark] = true;
   readonly shape: Shape;
   #storage: Storage;
   #requiresGrad = false;
@@ -61,6 +60,7 @@ export class Tensor {
 
   /** Internal: users make tensors with `tensor()` and its kin. */
   constructor(value: Value, record: OpRecord | null = null) {
+    if (value?.storage === undefined) throw typeError("Tensor", "value", show(value), "storage and a shape", "make tensors with tensor()");
     this.shape = value.shape;
     this.#storage = value.storage;
     this.record = record;
@@ -68,7 +68,7 @@ export class Tensor {
 
   /** True for tensors of any copy of the library in this process (an ESM and a CJS one, say). */
   static [Symbol.hasInstance](x: unknown): boolean {
-    return (x as Tensor | null)?.[brand] === true;
+    return isTensor(x);
   }
 
   /** Internal: how an op makes its output. */
@@ -104,6 +104,7 @@ export class Tensor {
   }
 
   set requiresGrad(on: boolean) {
+    checkBoolean("requiresGrad", "value", on);
     if (this.record !== null) {
       throw stateError("requiresGrad", "the tensor", `been made by ${this.record.op.name}`, "a leaf", "use detach()");
     }
@@ -184,18 +185,23 @@ export class Tensor {
   /** The same numbers, without the graph behind them. */
   detach(): Tensor { return new Tensor({ storage: this.#storage, shape: this.shape }); }
 
-  /** A tensor of the same shape and dtype, filled with x. */
-  fullLike(x: number): Tensor { return new Tensor(filledValue(x, this.shape, this.dtype)); }
+  /** A tensor of the same shape and dtype, filled with x. Throws when x is no number, or none that the dtype has. */
+  fullLike(x: number): Tensor {
+    if (typeof x !== "number") throw typeError("fullLike", "x", show(x), "a number");
+    if (!holds(this.dtype, x)) throw rangeError("fullLike", "x", show(x), `a number that ${this.dtype} can hold`);
+    return new Tensor(filledValue(x, this.shape, this.dtype));
+  }
 
   zerosLike(): Tensor { return this.fullLike(0); }
 
   onesLike(): Tensor { return this.fullLike(1); }
 
   // ---- elementwise: kernels/elementwise.ts, compare.ts, unary.ts, gelu.ts
-  add(b: Operand): Tensor { return elementwise.add(this, b); }
-  sub(b: Operand): Tensor { return elementwise.sub(this, b); }
+  // add, sub and div pass on whatever comes, so that an `{ alpha }` or `{ roundingMode }` is refused, not ignored.
+  add(...args: [b: Operand]): Tensor { return elementwise.add(this, ...args); }
+  sub(...args: [b: Operand]): Tensor { return elementwise.sub(this, ...args); }
   mul(b: Operand): Tensor { return elementwise.mul(this, b); }
-  div(b: Operand): Tensor { return elementwise.div(this, b); }
+  div(...args: [b: Operand]): Tensor { return elementwise.div(this, ...args); }
   pow(b: Operand): Tensor { return elementwise.pow(this, b); }
   maximum(b: Operand): Tensor { return elementwise.maximum(this, b); }
   minimum(b: Operand): Tensor { return elementwise.minimum(this, b); }
@@ -263,9 +269,4 @@ export class Tensor {
   crossEntropy(this: Logits, target: Tensor, options?: ce.CrossEntropyOptions): Tensor { return ce.crossEntropy(this, target, options); }
   nllLoss(target: Tensor, options?: Parameters<typeof ce.nllLoss>[2]): Tensor { return ce.nllLoss(this, target, options); }
   mseLoss(target: Tensor, options?: Parameters<typeof ce.mseLoss>[2]): Tensor { return ce.mseLoss(this, target, options); }
-}
-
-/** Throws a TypeError unless x is a tensor. */
-export function checkTensor(op: string, argument: string, x: unknown): asserts x is Tensor {
-  if (!(x instanceof Tensor)) throw typeError(op, argument, show(x), "a tensor", "make one with tensor()");
 }

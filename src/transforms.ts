@@ -4,19 +4,19 @@
  * grad, valueAndGrad and vjp differentiate; checkpoint trades memory for time; customOp brings a derivative of your own;
  * detectAnomaly finds where a NaN began.
  */
-import {
-  type AnyOp,
-  applyOp,
-  defineOp,
-  isTensor,
-  noGrad,
-  type OpFn,
-  pullback,
-  seed,
-  withRecording,
-} from "./autograd.ts";
+import { type AnyOp, applyOp, defineOp, noGrad, type OpFn, pullback, seed, withRecording } from "./autograd.ts";
 import { type SharedState, shared } from "./device/state.ts";
-import { checkDtype, checkOptions, checkSynchronous, show, typeError } from "./errors.ts";
+import {
+  checkDtype,
+  checkFunction,
+  checkInteger,
+  checkOptions,
+  checkSynchronous,
+  isTensor,
+  rangeError,
+  show,
+  typeError,
+} from "./errors.ts";
 import { trackDraws } from "./random.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -71,7 +71,8 @@ type Grads<N> = N extends readonly number[] ? Tensor[] : Tensor;
  *
  * Nests: `grad((x) => grad(f)(x).sum())` is the row sum of the Hessian. Does not touch any `x.grad`.
  *
- * Throws   TypeError when fn's result is no scalar tensor, or returns a promise
+ * Throws   TypeError when fn is no function, or its result is no scalar float tensor (a promise, say), or argnums are no
+ *          integers; RangeError when they point beyond the arguments
  * Source   the names and defaults of torch.func.grad and jax.grad
  */
 export function grad<A extends Args, const N extends number | readonly number[] = 0>(
@@ -91,11 +92,16 @@ export function valueAndGrad<A extends Args, const N extends number | readonly n
 }
 
 function differentiate<A extends Args>(op: string, fn: (...args: A) => Tensor, options: GradOptions) {
+  checkFunction(op, "fn", fn);
   checkOptions(op, options, ["argnums"]);
   const { argnums = 0 } = options;
-  const indices = typeof argnums === "number" ? [argnums] : argnums;
+  const indices = Array.isArray(argnums) ? [...(argnums as readonly number[])] : [argnums as number];
+  for (const i of indices) checkInteger(op, "argnums", i, 0, Infinity, "places of arguments, or a list of them");
   return (...args: A): [Tensor, Tensor | Tensor[]] => {
+    const beyond = indices.find((i) => i >= args.length);
+    if (beyond !== undefined) throw rangeError(op, "argnums", `${beyond}`, `less than ${args.length}`, "the arguments");
     const { y, wanted, records } = trace(op, fn, args, indices);
+    checkDtype(op, "the result of fn", y.dtype, ["float32", "float64"], "integers have no gradient");
     const g = seed(op, y, undefined);
     const grads = y.requiresGrad ? pullback(y, g, wanted, records) : wanted.map((x) => x.zerosLike());
     return [records ? y : y.detach(), typeof argnums === "number" ? grads[0] : grads];
@@ -108,10 +114,13 @@ function differentiate<A extends Args>(op: string, fn: (...args: A) => Tensor, o
  *   pull(g)[i] = gᵀ · ∂fn/∂args[i]
  *
  * pull may be called several times. Every argument must be a float tensor.
+ *
+ * Throws   TypeError when fn is no function, or an argument or its result is no tensor
  */
 export function vjp<A extends readonly Tensor[]>(
   fn: (...args: A) => Tensor,
 ): (...args: A) => [y: Tensor, pull: (g?: Tensor) => Tensor[]] {
+  checkFunction("vjp", "fn", fn);
   return (...args) => {
     const { y, wanted, records } = trace(
       "vjp",
@@ -137,10 +146,11 @@ export function vjp<A extends readonly Tensor[]>(
  * the second run gets the same ones, so noise and routing are those of the first.
  *
  * Cost     memory of the inputs and the output; one more forward in backward
- * Throws   TypeError when fn gives no tensor, or a promise
+ * Throws   TypeError when fn is no function, or gives no tensor, or a promise
  * Source   Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"
  */
 export function checkpoint<A extends Args>(fn: (...args: A) => Tensor): (...args: A) => Tensor {
+  checkFunction("checkpoint", "fn", fn);
   return (...args) => {
     const state = shared();
     const places = args.flatMap((x, i) => (isTensor(x) && x.dtype !== "int32" ? [i] : []));
@@ -185,7 +195,7 @@ function runApart(run: (inputs: readonly Tensor[]) => Tensor, given: readonly Te
   for (let x = stack.pop(); x !== undefined; x = stack.pop()) {
     if (seen.has(x) || leaves.includes(x) || !x.requiresGrad) continue;
     seen.add(x);
-    if (made.has(x)) stack.push(...(x.record?.inputs ?? []));
+    if (made.has(x)) for (const input of x.record?.inputs ?? []) stack.push(input);
     else outside.add(x);
   }
   // Not y itself: its graph is what a checkpoint lets go.
@@ -239,8 +249,9 @@ export interface CustomOp<I extends readonly Tensor[]> {
 export function customOp<I extends readonly Tensor[]>(spec: CustomOp<I>): (...inputs: I) => Tensor {
   checkOptions("customOp", spec, ["name", "forward", "vjp"]);
   const { name = "customOp", forward, vjp: pull } = spec;
-  if (typeof forward !== "function") throw typeError("customOp", "forward", show(forward), "a function");
-  if (typeof pull !== "function") throw typeError("customOp", "vjp", show(pull), "a function");
+  if (typeof name !== "string") throw typeError("customOp", "name", show(name), "a text");
+  checkFunction("customOp", "forward", forward);
+  checkFunction("customOp", "vjp", pull);
   const op: AnyOp = {
     name,
     inputs: [],
@@ -252,7 +263,7 @@ export function customOp<I extends readonly Tensor[]>(spec: CustomOp<I>): (...in
     vjp(g: Tensor, { inputs, output }: { inputs: I; output: Tensor }) {
       let made: readonly (Tensor | null)[] | null = null;
       const all = (): readonly (Tensor | null)[] => {
-        made ??= checkCotangents(name, pull(g, { inputs, output }), inputs.length);
+        made ??= checkCotangents(name, pull(g, { inputs: [...inputs] as unknown as I, output }), inputs.length);
         return made;
       };
       return inputs.map((x, i) => () => all()[i] ?? x.zerosLike());
@@ -266,9 +277,17 @@ export function customOp<I extends readonly Tensor[]>(spec: CustomOp<I>): (...in
   };
 }
 
-function checkCotangents<T>(name: string, list: readonly T[], count: number): readonly T[] {
-  if (Array.isArray(list) && list.length === count) return list;
-  throw typeError(`vjp of ${name}`, "the result", show(list), `a list of ${count}`, "one cotangent or null per input");
+type Cotangent = Tensor | null;
+
+function checkCotangents(name: string, list: readonly Cotangent[], count: number): readonly Cotangent[] {
+  const op = `vjp of ${name}`;
+  const why = "one cotangent or null per input";
+  if (!Array.isArray(list) || list.length !== count) {
+    throw typeError(op, "the result", show(list), `a list of ${count}`, why);
+  }
+  const bad = list.findIndex((g) => g !== null && !isTensor(g));
+  if (bad >= 0) throw typeError(op, "the result", `${show(list[bad])} at [${bad}]`, "tensors or null", why);
+  return [...list];
 }
 
 /**
@@ -278,9 +297,10 @@ function checkCotangents<T>(name: string, list: readonly T[], count: number): re
  *
  * Slow: every result is looked through. It sees host devices only.
  *
- * Throws   RangeError that names the op and the first bad index; TypeError when fn returns a promise
+ * Throws   RangeError that names the op and the first bad index; TypeError when fn is no function, or returns a promise
  */
 export function detectAnomaly<T>(fn: () => T): T {
+  checkFunction("detectAnomaly", "fn", fn);
   const state = shared();
   const before = state.anomalies;
   state.anomalies = true;

@@ -308,17 +308,17 @@ describe("filled tensors", () => {
     [
       "a negative size",
       () => zeros([2, -1]),
-      new RangeError("full: shape has [2, -1], expected sizes that are integers of at least 0"),
+      new RangeError("zeros: shape has [2, -1], expected sizes that are integers of at least 0"),
     ],
     [
       "half a size",
       () => ones([1.5]),
-      new RangeError("full: shape has [1.5], expected sizes that are integers of at least 0"),
+      new RangeError("ones: shape has [1.5], expected sizes that are integers of at least 0"),
     ],
     [
       "a number in place of a shape",
       () => zeros(3 as never),
-      new TypeError("full: shape has 3, expected a list of sizes (such as [2, 3])"),
+      new TypeError("zeros: shape has 3, expected a list of sizes (such as [2, 3])"),
     ],
     [
       "a negative size of eye",
@@ -338,7 +338,7 @@ describe("filled tensors", () => {
     [
       "an unknown dtype",
       () => zeros([2], { dtype: "bool" as never }),
-      new TypeError("full: dtype has dtype bool, expected float32 or float64 or int32"),
+      new TypeError("zeros: dtype has dtype bool, expected float32 or float64 or int32"),
     ],
     [
       "an unknown option",
@@ -349,7 +349,7 @@ describe("filled tensors", () => {
       "a gradient for int32",
       () => ones([2], { dtype: "int32", requiresGrad: true }),
       new TypeError(
-        "full: dtype has dtype int32, expected float32 or float64 (requiresGrad; integers have no gradient)",
+        "ones: dtype has dtype int32, expected float32 or float64 (requiresGrad; integers have no gradient)",
       ),
     ],
   ])("refuse %s", (_, call, error) => {

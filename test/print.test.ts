@@ -61,6 +61,7 @@ const lists: Golden[] = [
   [[99999999, 100000], "float64", "[99999999.   100000.]"],
   [[100000000, 100000], "float64", "[1.e+08 1.e+05]"],
   [[0.0001, 0.01], "float64", "[0.0001 0.01  ]"],
+  [[0.0001, 0.01], "float32", "[0.0001 0.01  ]"],
   [[9e-5, 0.01], "float64", "[9.e-05 1.e-02]"],
   [[1000, 1], "float64", "[1000.    1.]"],
   [[1001, 1], "float64", "[1.001e+03 1.000e+00]"],
@@ -177,6 +178,14 @@ const large: [title: string, x: Tensor, lines: string[]][] = [
       "   1400 1500 1600 1700 1800 1900 2000 2100 2200 2300 2400]]]",
     ],
   ],
+  [
+    "no spaces at the end of a line that goes on",
+    tensor(new Array(6).fill([0.9, 1, 1.1, 1.25]).flat()),
+    [
+      "[0.9  1.   1.1  1.25 0.9  1.   1.1  1.25 0.9  1.   1.1  1.25 0.9  1.",
+      " 1.1  1.25 0.9  1.   1.1  1.25 0.9  1.   1.1  1.25]",
+    ],
+  ],
   ["a list that is cut", whole(1001), ["[   0    1    2 ...  998  999 1000]"]],
   ["a list of floats that is cut", arange(1001).div(8), ["[  0.      0.125   0.25  ... 124.75  124.875 125.   ]"]],
   [
@@ -252,6 +261,13 @@ describe("prints as NumPy does", () => {
     for (const shape of [[0], [0, 3], [3, 0], [2, 0, 4]]) expect(full(shape, 0).toString()).toBe("[]");
   });
 
+  test("a thousand numbers are shown, all of them", () => {
+    const lines = whole(1000).toString().split("\n");
+    expect(lines.length).toBe(56);
+    expect(lines[0]).toBe("[  0   1   2   3   4   5   6   7   8   9  10  11  12  13  14  15  16  17");
+    expect(lines[55]).toBe(" 990 991 992 993 994 995 996 997 998 999]");
+  });
+
   test("what is not shown does not change how the rest is written", () => {
     const data = new Float32Array(2000).fill(1);
     data[1000] = 1e9;
@@ -289,16 +305,16 @@ describe("what is printed", () => {
     );
   });
 
-  test("has rows of one width, none of them beyond 75 characters", () => {
+  test("has columns of one width and no line beyond 75 characters", () => {
     fc.assert(
       fc.property(
-        fc.integer({ min: 1, max: 40 }).chain((n) => tensorOf([3, n], anyFloat)),
+        fc.integer({ min: 1, max: 40 }).chain((n) => tensorOf([2, n], anyInt, "int32")),
         (x) => {
           const lines = x.toString().split("\n");
           for (const line of lines) expect(line.length).toBeLessThanOrEqual(75);
-          const rows = x.toString().slice(1, -1).split(/\]\n /);
-          const widths = rows.map((row) => row.replace(/\]$/, "").length);
-          expect(new Set(widths).size).toBe(1);
+          // Every number ends where the one above it does.
+          const ends = lines.map((line) => Array.from(line.matchAll(/\d(?!\d)/g), (match) => match.index));
+          for (const list of ends) expect(list).toEqual(ends[0].slice(0, list.length));
         },
       ),
     );

@@ -34,5 +34,11 @@ export function allocate(dtype: DType, length: number): Flat {
   return dtype === "float64" ? new Float64Array(length) : new Int32Array(length);
 }
 
+/** Whether a dtype can hold a number: int32 exactly, floats rounded, but a finite one never as infinity. */
+export function holds(dtype: DType, x: number): boolean {
+  if (dtype === "int32") return x === (x | 0);
+  return !Number.isFinite(x) || dtype === "float64" || Number.isFinite(Math.fround(x));
+}
+
 export const dtypeOf = (data: Flat): DType =>
   data instanceof Float32Array ? "float32" : data instanceof Float64Array ? "float64" : "int32";

@@ -1,5 +1,5 @@
 /** run(): the only place that chooses which form of a kernel runs. */
-import { sizeOf } from "../shape.ts";
+import { checkSize, sizeOf } from "../shape.ts";
 import { allocate, type DType, type Flat, type Kernel } from "./kernel.ts";
 import { shared } from "./state.ts";
 import { hostValue, type Storage, type Value } from "./storage.ts";
@@ -20,6 +20,8 @@ export function hostData(x: Stored): Flat {
  * Runs a kernel on the current device and gives its output.
  *
  * The form is chosen from dtypes and shapes alone: the reference when any array is float64, else the loops.
+ *
+ * Throws   RangeError for more elements than a tensor can have, and what the kernel's check refuses
  */
 export function run<A>(
   kernel: Kernel<A>,
@@ -30,6 +32,7 @@ export function run<A>(
 ): Value {
   const arrays = inputs.map(hostData);
   kernel.check?.(arrays, attrs);
+  checkSize(kernel.name, "the output", shape);
   const out = allocate(dtype, sizeOf(shape));
   const exact = dtype === "float64" || arrays.some((x) => x instanceof Float64Array);
   const form = exact ? kernel.reference : kernel.loops;

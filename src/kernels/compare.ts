@@ -7,7 +7,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, rangeError, show } from "../errors.ts";
+import { checkDtype, checkTensor, rangeError, show, typeError } from "../errors.ts";
 import { broadcastShapes } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Broadcast, binaryKernel, type Operand, operands, type Row, runBinary } from "./elementwise.ts";
@@ -95,6 +95,7 @@ const whereOp: OpFn<[condition: Tensor, a: Tensor, b: Tensor]> = defineOp({
  * Throws   RangeError when the shapes do not broadcast, TypeError when the condition is not int32 or the dtypes differ
  */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  checkTensor("where", "condition", condition);
   checkDtype("where", "condition", condition.dtype, ["int32"], "make one with eq, lt, …");
   const [x, y] = operands("where", a, b);
   const shape = broadcastShapes("where", condition.shape, broadcastShapes("where", x.shape, y.shape));
@@ -122,9 +123,16 @@ const clampOp: OpFn<[x: Tensor], [min: number, max: number]> = defineOp({
 /**
  * Clamp: y = max(low, min(high, x)); a bound left out is open. The gradient is g inside, bounds included, else 0.
  *
- * Throws   RangeError when low > high
+ * Throws   RangeError when low > high or either is NaN, TypeError for a bound that is no number, or int32
  */
 export function clamp(x: Tensor, low: number | undefined = -Infinity, high: number | undefined = Infinity): Tensor {
+  checkTensor("clamp", "x", x);
+  for (const [name, bound] of [
+    ["low", low],
+    ["high", high],
+  ] as const) {
+    if (typeof bound !== "number") throw typeError("clamp", name, show(bound), "a number", "undefined leaves it open");
+  }
   if (!(low <= high)) throw rangeError("clamp", "low", show(low), `at most high = ${show(high)}`);
   checkDtype("clamp", "x", x.dtype, ["float32", "float64"]);
   return clampOp(x, low, high);

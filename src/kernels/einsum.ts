@@ -65,8 +65,8 @@ function parse(spec: string, operands: readonly Tensor[]): Spec {
 /** Without an arrow: the dims of "..." and then every letter that stands once, in alphabetical order. */
 function implicitOutput(inputs: Spec["inputs"]): string[] {
   const all = inputs.flat();
-  const dots = [...new Set(all.filter((l) => l.startsWith("…")))].sort().reverse();
-  return [...dots, ...all.filter((l) => !l.startsWith("…") && all.indexOf(l) === all.lastIndexOf(l)).sort()];
+  const dots = new Set(all.filter((l) => l.startsWith("…"))).size;
+  return [...hidden(dots), ...all.filter((l) => !l.startsWith("…") && all.indexOf(l) === all.lastIndexOf(l)).sort()];
 }
 
 function explicitOutput(spec: string, right: string, inputs: Spec["inputs"]): string[] {

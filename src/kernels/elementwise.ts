@@ -9,7 +9,7 @@ import { defineOp, type OpFn } from "../autograd.ts";
 import type { DType, Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { filledValue } from "../device/storage.ts";
-import { checkDtype, rangeError, show, typeError } from "../errors.ts";
+import { checkDtype, isTensor, rangeError, show, typeError } from "../errors.ts";
 import { broadcastShapes, broadcastStrides, type Shape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -79,15 +79,24 @@ export function forEachRow({ shape, aStrides, bStrides }: Broadcast, out: Flat, 
   }
 }
 
-/** The kernel of a binary function: f for the reference, its written-out row for the loops. */
-export function binaryKernel(name: string, f: (a: number, b: number) => number, row: Row): Kernel<Broadcast> {
+/**
+ * The kernel of a binary function: f for the reference, its written-out row for the loops. `integers`: a row of its own
+ * for int32 results, where float64 arithmetic would not be exact.
+ */
+export function binaryKernel(
+  name: string,
+  f: (a: number, b: number) => number,
+  row: Row,
+  integers?: Row,
+): Kernel<Broadcast> {
   const reference: Row = (out, o, a, p, s, b, q, t, n) => {
     for (let i = 0; i < n; i++) out[o + i] = f(a[p + i * s], b[q + i * t]);
   };
+  const pick = (out: Flat, floats: Row): Row => (integers && out instanceof Int32Array ? integers : floats);
   return {
     name,
-    reference: (out, [a, b], plan) => forEachRow(plan, out, a, b, reference),
-    loops: (out, [a, b], plan) => forEachRow(plan, out, a, b, row),
+    reference: (out, [a, b], plan) => forEachRow(plan, out, a, b, pick(out, reference)),
+    loops: (out, [a, b], plan) => forEachRow(plan, out, a, b, pick(out, row)),
   };
 }
 
@@ -100,16 +109,20 @@ export function runBinary(kernel: Kernel<Broadcast>, a: Tensor, b: Tensor, dtype
 /** A tensor, or a number that takes the tensor's dtype. */
 export type Operand = Tensor | number;
 
+function checkOperand(op: string, argument: string, x: Operand): void {
+  if (typeof x === "number" || isTensor(x)) return;
+  throw typeError(op, argument, show(x), "a tensor or a number", "make one with tensor()");
+}
+
 /** Both operands as tensors of one dtype. Throws a TypeError when there is no tensor or the dtypes differ. */
 export function operands(op: string, a: Operand, b: Operand): [Tensor, Tensor] {
+  checkOperand(op, "a", a);
+  checkOperand(op, "b", b);
   if (typeof a === "number") {
     if (typeof b === "number") throw typeError(op, "the pair of inputs", "two numbers", "at least one tensor");
     return [scalarLike(op, a, b), b];
   }
   if (typeof b === "number") return [a, scalarLike(op, b, a)];
-  if (a?.dtype === undefined || b?.dtype === undefined) {
-    throw typeError(op, "the pair of inputs", `${show(a)} and ${show(b)}`, "tensors or numbers");
-  }
   if (a.dtype !== b.dtype) {
     throw typeError(op, "the pair of inputs", `dtypes ${a.dtype} and ${b.dtype}`, "one dtype", "convert one with to()");
   }
@@ -137,11 +150,18 @@ const subRow: Row = (out, o, a, p, s, b, q, t, n) => {
 const mulRow: Row = (out, o, a, p, s, b, q, t, n) => {
   for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] * b[q];
 };
+const mulIntegers: Row = (out, o, a, p, s, b, q, t, n) => {
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = Math.imul(a[p], b[q]);
+};
 const divRow: Row = (out, o, a, p, s, b, q, t, n) => {
   for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] / b[q];
 };
+/** aᵇ as IEEE 754 and PyTorch have it: 1 to any power is 1, and so is −1 to ±∞. JavaScript's ** says NaN there. */
+const power = (a: number, b: number): number =>
+  a === 1 || (a === -1 && (b === Infinity || b === -Infinity)) ? 1 : a ** b;
+
 const powRow: Row = (out, o, a, p, s, b, q, t, n) => {
-  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] ** b[q];
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = power(a[p], b[q]);
 };
 const maximumRow: Row = (out, o, a, p, s, b, q, t, n) => {
   for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = Math.max(a[p], b[q]);
@@ -152,9 +172,9 @@ const minimumRow: Row = (out, o, a, p, s, b, q, t, n) => {
 
 export const addKernel = binaryKernel("add", (a, b) => a + b, addRow);
 export const subKernel = binaryKernel("sub", (a, b) => a - b, subRow);
-export const mulKernel = binaryKernel("mul", (a, b) => a * b, mulRow);
+export const mulKernel = binaryKernel("mul", (a, b) => a * b, mulRow, mulIntegers);
 export const divKernel = binaryKernel("div", (a, b) => a / b, divRow);
-export const powKernel = binaryKernel("pow", (a, b) => a ** b, powRow);
+export const powKernel = binaryKernel("pow", power, powRow);
 export const maximumKernel = binaryKernel("maximum", Math.max, maximumRow);
 export const minimumKernel = binaryKernel("minimum", Math.min, minimumRow);
 
@@ -228,21 +248,35 @@ const minimumOp: Binary = defineOp({
  * y = a + b, with broadcasting.
  *
  * Shapes   a, b broadcastable (NumPy's rules) → their common shape; a number takes the tensor's dtype
- * Error    exact to one rounding; int32 wraps at 2³² (a product beyond 2⁵³ loses its last bits before)
- * Throws   RangeError when the shapes do not broadcast, TypeError when the dtypes differ
+ * Error    exact to one rounding; int32 is exact, and wraps at 2³²
+ * Throws   RangeError when the shapes do not broadcast, TypeError when the dtypes differ, for what is no tensor, or for
+ *          options after b: there is no alpha
  */
-export const add = (a: Operand, b: Operand): Tensor => addOp(...operands("add", a, b));
+export const add: Arithmetic = (a, b, extra?: unknown) => {
+  refuseOptions("add", extra, "there is no alpha: scale b with mul");
+  return addOp(...operands("add", a, b));
+};
 
 /** y = a − b, with broadcasting. Shapes, errors and throws as for add. */
-export const sub = (a: Operand, b: Operand): Tensor => subOp(...operands("sub", a, b));
+export const sub: Arithmetic = (a, b, extra?: unknown) => {
+  refuseOptions("sub", extra, "there is no alpha: scale b with mul");
+  return subOp(...operands("sub", a, b));
+};
 
 /** y = a · b, element by element, with broadcasting. Shapes, errors and throws as for add. */
 export const mul = (a: Operand, b: Operand): Tensor => mulOp(...operands("mul", a, b));
 
 /** y = a / b, with broadcasting; x / 0 is ±∞, 0 / 0 NaN. Shapes and throws as for add; a TypeError for int32. */
-export const div = (a: Operand, b: Operand): Tensor => divOp(...floats("div", a, b));
+export const div: Arithmetic = (a, b, extra?: unknown) => {
+  refuseOptions("div", extra, "there is no roundingMode");
+  return divOp(...floats("div", a, b));
+};
 
-/** y = aᵇ, with broadcasting. The derivative at 0⁰ is 0. Shapes and throws as for add; a TypeError for int32. */
+/**
+ * y = aᵇ, with broadcasting. 1ᵇ is 1 for every b, NaN and ±∞ too, as are a⁰ and (−1)^±∞. The derivative at 0⁰ is 0.
+ *
+ * Shapes and throws   as for add; a TypeError for int32
+ */
 export const pow = (a: Operand, b: Operand): Tensor => powOp(...floats("pow", a, b));
 
 /** y = max(a, b), element by element; NaN if either is. At a tie the gradient goes to a. Shapes as for add. */
@@ -250,6 +284,15 @@ export const maximum = (a: Operand, b: Operand): Tensor => maximumOp(...operands
 
 /** y = min(a, b), element by element; NaN if either is. At a tie the gradient goes to a. Shapes as for add. */
 export const minimum = (a: Operand, b: Operand): Tensor => minimumOp(...operands("minimum", a, b));
+
+type Arithmetic = (a: Operand, b: Operand) => Tensor;
+
+/** Options that PyTorch's function has, and this one has not. A number is no option: `list.reduce(add)` passes an index. */
+function refuseOptions(op: string, extra: unknown, why: string): void {
+  if (extra !== undefined && typeof extra !== "number") {
+    throw typeError(op, "the third argument", show(extra), "none", why);
+  }
+}
 
 /** Operands whose quotient or power need not be an integer: int32 is refused rather than rounded. */
 function floats(op: string, a: Operand, b: Operand): [Tensor, Tensor] {

@@ -6,7 +6,7 @@
  *
  * Source   Hendrycks & Gimpel 2016, "Gaussian Error Linear Units"
  */
-import { checkDtype, checkOptions, show, typeError } from "../errors.ts";
+import { checkDtype, checkOptions, checkTensor, show, typeError } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 import { unary, unaryKernel } from "./unary.ts";
 
@@ -142,6 +142,7 @@ export const normalCdf = unary(normalCdfKernel, (g, x) => g.mul(densityOf(x.squa
  * Source   Hendrycks & Gimpel 2016
  */
 export function gelu(x: Tensor, options: { approximate?: "none" | "tanh" | undefined } = {}): Tensor {
+  checkTensor("gelu", "x", x);
   checkOptions("gelu", options, ["approximate"]);
   const { approximate = "none" } = options;
   checkDtype("gelu", "x", x.dtype, ["float32", "float64"], "convert with to()");

@@ -9,8 +9,8 @@
 import { applyOp, defineOp, type Op, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkInteger, checkOptions, checkShape, rangeError, show, typeError } from "../errors.ts";
-import { broadcastStrides, checkDim, checkSizes, type Shape, sizeOf, stridesOf } from "../shape.ts";
+import { checkInteger, checkOptions, checkShape, checkTensor, rangeError, show, typeError } from "../errors.ts";
+import { broadcastStrides, checkDim, checkShapeList, checkSizes, type Shape, sizeOf, stridesOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Span, spanOf } from "./reduce.ts";
 
@@ -101,9 +101,11 @@ const permuteOp: OpFn<[x: Tensor], [dims: readonly number[]]> = defineOp({
 /**
  * Dims in another order: y.shape[i] = x.shape[dims[i]].
  *
- * Throws   RangeError unless every dim is named once
+ * Throws   RangeError unless every dim is named once, TypeError unless they come as a list
  */
 export function permute(x: Tensor, dims: readonly number[]): Tensor {
+  checkTensor("permute", "x", x);
+  if (!Array.isArray(dims)) throw typeError("permute", "dims", show(dims), "a list of dims", "such as [1, 0]");
   const rank = x.shape.length;
   const order = dims.map((d) => checkDim("permute", d, rank, "dims"));
   if (order.length !== rank || new Set(order).size !== rank) {
@@ -114,6 +116,7 @@ export function permute(x: Tensor, dims: readonly number[]): Tensor {
 
 /** Two dims swapped; by default the last two, which is the transpose of a matrix. */
 export function transpose(x: Tensor, dim0 = -2, dim1 = -1): Tensor {
+  checkTensor("transpose", "x", x);
   const rank = x.shape.length;
   const [a, b] = [checkDim("transpose", dim0, rank, "dim0"), checkDim("transpose", dim1, rank, "dim1")];
   const order = x.shape.map((_, d) => (d === a ? b : d === b ? a : d));
@@ -131,9 +134,11 @@ const reshapeOp: OpFn<[x: Tensor], [shape: Shape]> = defineOp({
 /**
  * The same numbers, row by row, in another shape; one size may be −1 and is worked out. Costs nothing: storage is shared.
  *
- * Throws   RangeError when the sizes do not multiply to x's
+ * Throws   RangeError when the sizes do not multiply to x's, TypeError unless they come as a list
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
+  checkTensor("reshape", "x", x);
+  checkShapeList("reshape", shape);
   const open = shape.indexOf(-1);
   const sizes = [...shape];
   if (open >= 0) {
@@ -157,9 +162,11 @@ const expandOp: OpFn<[x: Tensor], [shape: Shape]> = defineOp({
 /**
  * Repeat along new leading dims and along dims of size 1, as broadcasting does; −1 keeps a size.
  *
- * Throws   RangeError when x does not broadcast to the shape
+ * Throws   RangeError when x does not broadcast to the shape, TypeError unless that is a list
  */
 export function expand(x: Tensor, shape: Shape): Tensor {
+  checkTensor("expand", "x", x);
+  checkShapeList("expand", shape);
   const lead = shape.length - x.shape.length;
   const sizes = shape.map((n, d) => (n === -1 && d >= lead ? x.shape[d - lead] : n));
   checkSizes("expand", sizes);
@@ -218,6 +225,7 @@ export interface SliceOptions {
  * Throws   RangeError for step 0, bounds that are not integers, or a dim that is not there
  */
 export function slice(x: Tensor, options: SliceOptions = {}): Tensor {
+  checkTensor("slice", "x", x);
   checkOptions("slice", options, ["dim", "start", "end", "step"]);
   const { dim = 0, step = 1 } = options;
   const d = checkDim("slice", dim, x.shape.length);
@@ -283,7 +291,7 @@ function checkList(op: string, tensors: readonly Tensor[]): void {
     );
   }
   tensors.forEach((x, i) => {
-    if (x?.dtype === undefined) throw typeError(op, `tensor ${i}`, show(x), "a tensor");
+    checkTensor(op, `tensor ${i}`, x);
     if (x.dtype !== tensors[0].dtype) {
       throw typeError(op, "tensors", `dtypes ${tensors[0].dtype} and ${x.dtype}`, "one dtype", "convert with to()");
     }
@@ -301,7 +309,8 @@ export function concat(tensors: readonly Tensor[], options: { dim?: number | und
   checkList("concat", tensors);
   const first = tensors[0].shape;
   if (first.length === 0) throw rangeError("concat", "tensors", "shape []", "at least 1 dim", "scalars can be stacked");
-  const dim = checkDim("concat", options.dim ?? 0, first.length);
+  const { dim: given = 0 } = options;
+  const dim = checkDim("concat", given, first.length);
   tensors.forEach((x, i) => {
     const expected = first.map((n, d) => (d === dim ? (x.shape[d] ?? n) : n));
     checkShape("concat", `tensor ${i}`, x.shape, expected, `sizes may differ along dim ${dim} only`);
@@ -318,7 +327,8 @@ export function stack(tensors: readonly Tensor[], options: { dim?: number | unde
   checkOptions("stack", options, ["dim"]);
   checkList("stack", tensors);
   const shape = tensors[0].shape;
-  const dim = checkDim("stack", options.dim ?? 0, shape.length + 1);
+  const { dim: given = 0 } = options;
+  const dim = checkDim("stack", given, shape.length + 1);
   tensors.forEach((x, i) => {
     checkShape("stack", `tensor ${i}`, x.shape, shape, "the shape of tensor 0");
   });

@@ -2,7 +2,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { DType, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, checkInteger, checkOptions } from "../errors.ts";
+import { checkDtype, checkInteger, checkOptions, checkTensor } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkIndices } from "./rows.ts";
 
@@ -32,6 +32,7 @@ const oneHotOp: OpFn<[index: Tensor], [classes: number, dtype: DType]> = defineO
  * Throws   RangeError for a class that is not there, TypeError unless index is int32
  */
 export function oneHot(index: Tensor, numClasses: number, options: { dtype?: DType | undefined } = {}): Tensor {
+  checkTensor("oneHot", "index", index);
   checkOptions("oneHot", options, ["dtype"]);
   const { dtype = "float32" } = options;
   checkDtype("oneHot", "index", index.dtype, ["int32"], "convert with to()");

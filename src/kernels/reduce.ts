@@ -8,8 +8,8 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, checkOptions, rangeError, show } from "../errors.ts";
-import { checkDim, checkDims, reducedShape, repeatedDims, type Shape, sizeOf } from "../shape.ts";
+import { checkBoolean, checkDtype, checkOptions, checkTensor, rangeError, show } from "../errors.ts";
+import { checkDim, checkDims, checkSizes, reducedShape, repeatedDims, type Shape, sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 
 export interface ReduceOptions {
@@ -94,16 +94,24 @@ function sumDims(x: Tensor, dims: readonly number[], keepdim: boolean): Tensor {
   return y.reshape(reducedShape(x.shape, dims, keepdim));
 }
 
+/** What sum and mean are asked for: the dims from the front, sorted, and whether they stay. */
+function checkReduction(op: string, x: Tensor, options: ReduceOptions): [dims: number[], keepdim: boolean] {
+  checkTensor(op, "x", x);
+  checkOptions(op, options, ["dim", "keepdim"]);
+  const { dim, keepdim = false } = options;
+  checkBoolean(op, "keepdim", keepdim);
+  return [checkDims(op, dim, x.shape.length), keepdim];
+}
+
 /**
  * y = Σ x over the given dims, or over all. An empty sum is 0.
  *
  * Shapes   x any → without the reduced dims, or with size 1 there (keepdim)
  * Error    accumulated in float64, rounded once per run of neighbouring dims; int32 wraps
- * Throws   RangeError for a dim that is not there or named twice
+ * Throws   RangeError for a dim that is not there or named twice, TypeError for options of another kind
  */
 export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
-  checkOptions("sum", options, ["dim", "keepdim"]);
-  return sumDims(x, checkDims("sum", options.dim, x.shape.length), options.keepdim ?? false);
+  return sumDims(x, ...checkReduction("sum", x, options));
 }
 
 /**
@@ -113,16 +121,21 @@ export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
  * Throws   RangeError when n = 0, since 0 / 0 is no mean; TypeError for int32
  */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
-  checkOptions("mean", options, ["dim", "keepdim"]);
+  const [dims, keepdim] = checkReduction("mean", x, options);
   checkDtype("mean", "x", x.dtype, ["float32", "float64"], "convert integers with to()");
-  const dims = checkDims("mean", options.dim, x.shape.length);
   const n = sizeOf(dims.map((d) => x.shape[d]));
   if (n === 0) throw rangeError("mean", "x", `shape ${show(x.shape)}`, "at least one element in each mean");
-  return sumDims(x, dims, options.keepdim ?? false).div(n);
+  return sumDims(x, dims, keepdim).div(n);
 }
 
-/** Sums a tensor back to a shape that broadcasts to its own: the adjoint of expand. */
+/** Sums a tensor back to a shape that broadcasts to its own: the adjoint of expand. Throws a RangeError for another one. */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
+  checkTensor("sumTo", "x", x);
+  checkSizes("sumTo", shape);
+  const lead = x.shape.length - shape.length;
+  if (lead < 0 || shape.some((n, d) => n !== 1 && n !== x.shape[d + lead])) {
+    throw rangeError("sumTo", "shape", show(shape), `one that broadcasts to ${show(x.shape)}`);
+  }
   const dims = repeatedDims(shape, x.shape);
   return dims.length === 0 ? x : sumDims(x, dims, true).reshape(shape);
 }
@@ -135,7 +148,8 @@ export const argmaxKernel: Kernel<Span & { sign: 1 | -1 }> = {
       for (let i = 0; i < inner; i++) {
         const column = Array.from({ length: n }, (_, k) => sign * x[(o * n + k) * inner + i]);
         const nan = column.findIndex(Number.isNaN);
-        out[o * inner + i] = nan >= 0 ? nan : column.indexOf(Math.max(...column));
+        const largest = column.reduce((a, b) => (b > a ? b : a));
+        out[o * inner + i] = nan >= 0 ? nan : column.indexOf(largest);
       }
     }
   },
@@ -184,12 +198,15 @@ export interface ValuesAndIndices {
 }
 
 function extreme(name: string, x: Tensor, sign: 1 | -1, options: ExtremeOptions): ValuesAndIndices {
+  checkTensor(name, "x", x);
   checkOptions(name, options, ["dim", "keepdim"]);
+  const { keepdim = false } = options;
+  checkBoolean(name, "keepdim", keepdim);
   const flat = options.dim === undefined || x.shape.length === 0;
   const source = flat ? x.reshape([x.size]) : x;
   const dim = flat ? 0 : checkDim(name, options.dim as number, x.shape.length);
   const places = extremeOp(source, name, dim, sign);
-  const shape = reducedShape(x.shape, flat ? x.shape.map((_, d) => d) : [dim], options.keepdim ?? false);
+  const shape = reducedShape(x.shape, flat ? x.shape.map((_, d) => d) : [dim], keepdim);
   return { values: source.gather(dim, places).reshape(shape), indices: places.reshape(shape) };
 }
 

@@ -8,7 +8,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkOptions, rangeError } from "../errors.ts";
+import { checkBoolean, checkOptions, checkTensor, rangeError } from "../errors.ts";
 import { checkDim } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Span, spanOf } from "./reduce.ts";
@@ -71,10 +71,14 @@ export interface CumsumOptions {
  *
  * Shapes   x any of at least 1 dim → the same
  * Error    float32: accumulated in float64, each partial sum rounded once; int32 wraps
- * Throws   RangeError for a dim that is not there or a scalar, TypeError for unknown options
+ * Throws   RangeError for a dim that is not there or a scalar, TypeError for unknown options or those that are no booleans
  */
 export function cumsum(x: Tensor, dim: number, options: CumsumOptions = {}): Tensor {
+  checkTensor("cumsum", "x", x);
   checkOptions("cumsum", options, ["exclusive", "reverse"]);
+  const { exclusive = false, reverse = false } = options;
+  checkBoolean("cumsum", "exclusive", exclusive);
+  checkBoolean("cumsum", "reverse", reverse);
   if (x.shape.length === 0) throw rangeError("cumsum", "x", "shape []", "at least 1 dim");
-  return cumsumOp(x, checkDim("cumsum", dim, x.shape.length), options.exclusive ?? false, options.reverse ?? false);
+  return cumsumOp(x, checkDim("cumsum", dim, x.shape.length), exclusive, reverse);
 }

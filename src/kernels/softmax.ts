@@ -10,7 +10,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, HostForm, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, checkOptions, rangeError, show } from "../errors.ts";
+import { checkBoolean, checkDtype, checkOptions, checkTensor, rangeError, show } from "../errors.ts";
 import { checkDim, reducedShape, type Shape } from "../shape.ts";
 import type { Logits, Probs, Tensor } from "../tensor.ts";
 
@@ -25,8 +25,8 @@ function maxOf(x: Flat, from: number, n: number): number {
   return m;
 }
 
-/** Σ e^(x − m) over a row. A row of −∞ alone has m = −∞; taking 0 then gives e^−∞ = 0 instead of NaN. */
-const shiftOf = (m: number): number => (m === -Infinity ? 0 : m);
+/** What is taken off before the exponential: an infinite m would give ∞ − ∞ = NaN, where 0 gives e^−∞ = 0 and e^∞ = ∞. */
+const shiftOf = (m: number): number => (m === -Infinity || m === Infinity ? 0 : m);
 
 function logsumexpOf(x: Flat, from: number, n: number): number {
   const m = shiftOf(maxOf(x, from, n));
@@ -35,19 +35,25 @@ function logsumexpOf(x: Flat, from: number, n: number): number {
   return m + Math.log(sum);
 }
 
+function softmaxRow(out: Flat, x: Flat, at: number, n: number): void {
+  const lse = logsumexpOf(x, at, n);
+  for (let i = at; i < at + n; i++) out[i] = Math.exp(x[i] - lse);
+}
+
 /** Error    float32: computed in float64, rounded once */
 export const softmaxKernel: Kernel<Rows> = {
   name: "softmax",
   reference(out, [x], { n }) {
-    for (let at = 0; at < x.length; at += n) {
-      const lse = logsumexpOf(x, at, n);
-      for (let i = at; i < at + n; i++) out[i] = Math.exp(x[i] - lse);
-    }
+    for (let at = 0; at < x.length; at += n) softmaxRow(out, x, at, n);
   },
   loops(out, [x], { n }) {
     const e = new Float64Array(n);
     for (let at = 0; at < x.length; at += n) {
       const m = maxOf(x, at, n);
+      if (m === Infinity) {
+        softmaxRow(out, x, at, n);
+        continue;
+      }
       let sum = 0;
       for (let i = 0; i < n; i++) sum += e[i] = Math.exp(x[at + i] - m);
       const scale = 1 / sum;
@@ -69,7 +75,7 @@ export const logSoftmaxKernel: Kernel<Rows> = {
   reference: logSoftmaxForm,
   loops(out, [x], { n }) {
     for (let at = 0; at < x.length; at += n) {
-      const m = maxOf(x, at, n);
+      const m = shiftOf(maxOf(x, at, n));
       let sum = 0;
       for (let i = at; i < at + n; i++) sum += Math.exp(x[i] - m);
       const lse = m + Math.log(sum);
@@ -94,7 +100,7 @@ export const logsumexpKernel: Kernel<Rows> = {
   },
 };
 
-// All three keep the last dim; logsumexp with size 1.
+// All three keep the last dim; logsumexp with size 1. A scalar is a row of one.
 const width = (shape: Shape): number => shape[shape.length - 1] ?? 1;
 
 const softmaxOp: OpFn<[x: Tensor]> = defineOp({
@@ -128,9 +134,10 @@ export interface DimOptions {
 }
 
 /** Runs f with the dim moved to the end, and moves it back. */
-function alongLast(op: string, x: Tensor, { dim }: DimOptions, f: (x: Tensor) => Tensor): Tensor {
+function alongLast(op: string, x: Tensor, { dim = -1 }: DimOptions, f: (x: Tensor) => Tensor): Tensor {
+  checkTensor(op, "x", x);
   checkDtype(op, "x", x.dtype, ["float32", "float64"], "convert integers with to()");
-  const d = checkDim(op, dim ?? -1, x.shape.length);
+  const d = checkDim(op, dim, x.shape.length);
   const last = x.shape.length - 1;
   return d >= last ? f(x) : f(x.transpose(d, last)).transpose(d, last);
 }
@@ -139,7 +146,8 @@ function alongLast(op: string, x: Tensor, { dim }: DimOptions, f: (x: Tensor) =>
  * y = eˣ / Σ eˣ along a dim: positive numbers that sum to 1.
  *
  * Shapes   x any → the same
- * Error    float32: computed in float64, rounded once; finite for logits of any finite size. A row of −∞ alone is NaN.
+ * Error    float32: computed in float64, rounded once; finite for logits of any finite size. A row of −∞ alone is NaN; in a
+ *          row with +∞ the finite logits get 0 and the infinite ones, whose shares nobody knows, NaN.
  * Throws   RangeError for a dim that is not there, TypeError for int32 or unknown options
  */
 export function softmax(x: Logits, options: DimOptions = {}): Probs {
@@ -147,21 +155,29 @@ export function softmax(x: Logits, options: DimOptions = {}): Probs {
   return alongLast("softmax", x, options, softmaxOp) as Probs;
 }
 
-/** y = x − ln Σ eˣ along a dim: the logarithm of softmax, without its underflow. As softmax otherwise. */
+/**
+ * y = x − ln Σ eˣ along a dim: the logarithm of softmax, without its underflow. In a row with +∞ it is −∞ for finite
+ * numbers and NaN for infinite ones. Shapes, errors and throws as for softmax.
+ */
 export function logSoftmax(x: Logits, options: DimOptions = {}): Tensor {
   checkOptions("logSoftmax", options, ["dim"]);
   return alongLast("logSoftmax", x, options, logSoftmaxOp);
 }
 
 /**
- * y = ln Σ eˣ along a dim, which is dropped unless keepdim.
+ * y = ln Σ eˣ along a dim, which is dropped unless keepdim. ∞ in a row with +∞, whose gradient is 0 for its finite numbers
+ * and NaN for the infinite ones; −∞ for a row of −∞ alone.
  *
  * Throws   RangeError for a dim that is not there or is empty, TypeError for int32 or unknown options
  */
 export function logsumexp(x: Tensor, options: DimOptions & { keepdim?: boolean | undefined } = {}): Tensor {
   checkOptions("logsumexp", options, ["dim", "keepdim"]);
-  const dim = checkDim("logsumexp", options.dim ?? -1, x.shape.length);
+  const { dim: given = -1, keepdim = false } = options;
+  checkTensor("logsumexp", "x", x);
+  checkBoolean("logsumexp", "keepdim", keepdim);
+  const dim = checkDim("logsumexp", given, x.shape.length);
   if (x.shape[dim] === 0) throw rangeError("logsumexp", "x", `shape ${show(x.shape)}`, `elements along dim ${dim}`);
-  const kept = alongLast("logsumexp", x, { dim }, logsumexpOp);
-  return kept.reshape(reducedShape(x.shape, x.shape.length === 0 ? [] : [dim], options.keepdim ?? false));
+  const rows = x.shape.length === 0 ? x.reshape([1]) : x;
+  const kept = alongLast("logsumexp", rows, { dim }, logsumexpOp);
+  return kept.reshape(reducedShape(x.shape, x.shape.length === 0 ? [] : [dim], keepdim));
 }

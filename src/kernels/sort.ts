@@ -10,7 +10,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, checkInteger, checkOptions, checkRank, rangeError } from "../errors.ts";
+import { checkDtype, checkInteger, checkOptions, checkRank, checkTensor, rangeError } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 
 interface Keys {
@@ -92,6 +92,7 @@ const bincountOp: OpFn<[x: Tensor], [numBins: number]> = defineOp({
  * Throws   RangeError for an entry outside, TypeError unless x is int32
  */
 export function bincount(x: Tensor, options: { numBins: number }): Tensor {
+  checkTensor("bincount", "x", x);
   checkOptions("bincount", options, ["numBins"]);
   checkDtype("bincount", "x", x.dtype, ["int32"]);
   checkRank("bincount", "x", x.shape, 1);

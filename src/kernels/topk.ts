@@ -8,7 +8,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkInteger, checkOptions, rangeError } from "../errors.ts";
+import { checkBoolean, checkInteger, checkOptions, checkTensor, rangeError } from "../errors.ts";
 import { checkDim } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import type { ValuesAndIndices } from "./reduce.ts";
@@ -107,6 +107,7 @@ function largest(op: string, x: Tensor, k: number, dim: number): Tensor {
 }
 
 function dimOf(op: string, x: Tensor, dim = -1): number {
+  checkTensor(op, "x", x);
   if (x.shape.length === 0) throw rangeError(op, "x", "shape []", "at least 1 dim");
   return checkDim(op, dim, x.shape.length);
 }
@@ -146,10 +147,12 @@ export function argsort(x: Tensor, options: SortOptions = {}): Tensor {
 
 function orderOf(op: string, x: Tensor, options: SortOptions): Tensor {
   checkOptions(op, options, ["dim", "descending"]);
+  const { descending = false } = options;
+  checkBoolean(op, "descending", descending);
   const dim = dimOf(op, x, options.dim);
   // −x turns the order round; so does −x − 1, which int32 has for every x.
   const turned = (): Tensor => (x.dtype === "int32" ? x.neg().sub(1) : x.detach().neg());
-  return largest(op, options.descending ? x : turned(), x.shape[dim], dim);
+  return largest(op, descending ? x : turned(), x.shape[dim], dim);
 }
 
 /**

@@ -5,23 +5,27 @@
  * handful of different f.
  *
  * Error    float32: the function of Math in float64, rounded once
+ * Throws   TypeError for what is no tensor, and for int32 unless the function is exact in it
  */
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { DType, Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, rangeError, show } from "../errors.ts";
+import { checkDtype, checkTensor, rangeError, show } from "../errors.ts";
 import type { Logits, Probs, Tensor } from "../tensor.ts";
 
 type Unary = OpFn<[x: Tensor]>;
 type Loop = (y: Flat, x: Flat) => void;
 
-export function unaryKernel(name: string, f: (x: number) => number, loop: Loop): Kernel {
+/** `integers`: a loop of its own for int32, where float64 arithmetic would not be exact. */
+export function unaryKernel(name: string, f: (x: number) => number, loop: Loop, integers?: Loop): Kernel {
+  const reference: Loop = (y, x) => {
+    for (let i = 0; i < y.length; i++) y[i] = f(x[i]);
+  };
+  const pick = (out: Flat, floats: Loop): Loop => (integers && out instanceof Int32Array ? integers : floats);
   return {
     name,
-    reference: (out, [x]) => {
-      for (let i = 0; i < out.length; i++) out[i] = f(x[i]);
-    },
-    loops: (out, [x]) => loop(out, x),
+    reference: (out, [x]) => pick(out, reference)(out, x),
+    loops: (out, [x]) => pick(out, loop)(out, x),
   };
 }
 
@@ -36,6 +40,7 @@ export function unary(
     name: kernel.name,
     inputs: ["x"],
     forward([x]) {
+      checkTensor(kernel.name, "x", x);
       checkDtype(kernel.name, "x", x.dtype, dtypes, "convert with to()");
       return run(kernel, [x], {}, x.shape, x.dtype);
     },
@@ -69,6 +74,9 @@ export const squareKernel = unaryKernel(
   (x) => x * x,
   (y, x) => {
     for (let i = 0; i < y.length; i++) y[i] = x[i] * x[i];
+  },
+  (y, x) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.imul(x[i], x[i]);
   },
 );
 export const absKernel = unaryKernel("abs", Math.abs, (y, x) => {
@@ -120,7 +128,7 @@ export const log: Unary = unary(logKernel, (g, x) => g.div(x));
 /** y = √x; NaN below 0. The gradient at 0 is ∞. */
 export const sqrt: Unary = unary(sqrtKernel, (g, _x, y) => g.div(y.mul(2)));
 
-/** y = x². */
+/** y = x². int32 is exact, and wraps at 2³². */
 export const square: Unary = unary(squareKernel, (g, x) => g.mul(x.mul(2)), { integers: true });
 
 /** y = |x|. The gradient at the kink, 0, is 0. */
@@ -189,6 +197,7 @@ const toOp: OpFn<[x: Tensor], [dtype: DType]> = defineOp({
  * Throws   RangeError when a float that is no int32 is converted to one, TypeError for an unknown dtype
  */
 export function to(x: Tensor, dtype: DType): Tensor {
+  checkTensor("to", "x", x);
   checkDtype("to", "dtype", dtype, ["float32", "float64", "int32"]);
   return dtype === x.dtype ? x : toOp(x, dtype);
 }

@@ -122,26 +122,23 @@ const sameDecisions = (a: Heard, b: Heard): boolean =>
 
 /** Rows of the Jacobian by pullback, [output][input] → flat gradient, empty for integers; and the output. */
 function analyticRows(fn: Checked, points: readonly Tensor[]): { y: Tensor; rows: Flat[][] } {
-  const floats = points.flatMap((x, i) => (x.dtype === "int32" ? [] : [i]));
-  const fill = <T>(list: readonly T[], values: readonly T[]): T[] => {
-    const filled = [...list];
-    floats.forEach((i, j) => {
-      filled[i] = values[j];
-    });
-    return filled;
-  };
-  const [y, pull] = vjp((...xs: Tensor[]) => fn(...fill(points, xs)))(...floats.map((i) => points[i]));
-  const none = points.map(() => new Float64Array());
+  const { y, pull } = vjpOfFloats(fn, points);
   const rows = Array.from({ length: y.size }, (_, j) => {
     const g = new Float64Array(y.size);
     g[j] = 1;
-    const cotangents = pull(y.make(hostValue(g, y.shape), null));
-    return fill<Flat>(
-      none,
-      cotangents.map((dx) => dx.data),
-    );
+    return pull(y.make(hostValue(g, y.shape), null)).map((dx) => dx?.data ?? new Float64Array());
   });
   return { y, rows };
+}
+
+/** Value and pullback of fn, differentiated by its float inputs; the pullback gives null for integers. */
+export function vjpOfFloats(fn: Checked, points: readonly Tensor[]) {
+  const floats = points.flatMap((x, i) => (x.dtype === "int32" ? [] : [i]));
+  const put = <T>(list: readonly T[], values: readonly Tensor[]): (T | Tensor)[] =>
+    list.map((x, i) => values[floats.indexOf(i)] ?? x);
+  const [y, pull] = vjp((...xs: Tensor[]) => fn(...put(points, xs)))(...floats.map((i) => points[i]));
+  const none = points.map(() => null);
+  return { y, pull: (g: Tensor): (Tensor | null)[] => put(none, pull(g)) };
 }
 
 type Tolerances = { readonly eps: number; readonly atol: number; readonly rtol: number };

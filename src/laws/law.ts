@@ -1,6 +1,6 @@
 /** Laws: what must hold, said in words and as a formula, and tried on drawn cases. */
 import { type Arbitrary, check, type IProperty, property, type RunDetails } from "fast-check";
-import { checkOptions, rangeError, show } from "../errors.ts";
+import { checkBoolean, checkInteger, checkOptions, rangeError, show, typeError } from "../errors.ts";
 import { drawValue } from "./picture.ts";
 
 /** A law about a subject: a router, an op, a kernel, a loss. */
@@ -22,14 +22,16 @@ export interface Trial {
   readonly picture: (value: unknown) => string;
 }
 
-/** A trial: the law holds when `body` does not throw for any case. It may return false to pass a case over. */
+/** A trial: the law holds when `body` throws for no case. What it returns is not looked at: return early to pass one over. */
 export function holds<T>(
   cases: Arbitrary<T>,
   body: (value: T) => void,
   picture: (value: T) => string = drawValue,
 ): Trial {
   return {
-    property: property(cases as Arbitrary<unknown>, (value) => body(value as T)),
+    property: property(cases as Arbitrary<unknown>, (value) => {
+      body(value as T);
+    }),
     picture: picture as (value: unknown) => string,
   };
 }
@@ -64,9 +66,13 @@ export interface LawResult {
 /** Tries every law on a subject. Throws an Error with all that are broken, unless raiseException is false. */
 export function checkLaws<S>(op: string, subject: S, laws: readonly Law<S>[], options: CheckOptions): LawResult[] {
   const { numRuns = 100, seed, path, only, raiseException = true } = options;
-  const unknown = only?.find((name) => !laws.some((law) => law.name === name));
-  if (unknown !== undefined) throw rangeError(op, "only", show(unknown), laws.map((law) => law.name).join(", "));
+  checkInteger(op, "numRuns", numRuns, 1, Infinity, "no case, no law tried");
+  if (seed !== undefined) checkInteger(op, "seed", seed, -(2 ** 31), 2 ** 31 - 1);
+  checkBoolean(op, "raiseException", raiseException);
+  if (only !== undefined) checkNames(op, "only", only, laws);
   const chosen = only === undefined ? laws : laws.filter((law) => only.includes(law.name));
+  if (chosen.length === 0) throw rangeError(op, "only", "no law", "at least one");
+  if (path !== undefined) checkPath(op, path, seed, chosen.length);
   const results = chosen.map((law) =>
     tryLaw(law, subject, { numRuns, ...(seed !== undefined && { seed }), ...(path !== undefined && { path }) }),
   );
@@ -77,6 +83,21 @@ export function checkLaws<S>(op: string, subject: S, laws: readonly Law<S>[], op
     );
   }
   return results;
+}
+
+/** Throws unless every name is that of a law: a law that is misspelt would be left out, or left in, in silence. */
+export function checkNames<S>(op: string, argument: string, names: readonly string[], laws: readonly Law<S>[]): void {
+  const known = laws.map((law) => law.name);
+  if (!Array.isArray(names)) throw typeError(op, argument, show(names), "a list of names of laws");
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw rangeError(op, argument, show(unknown), known.join(", "));
+}
+
+function checkPath(op: string, path: unknown, seed: number | undefined, numLaws: number): void {
+  if (typeof path !== "string") throw typeError(op, "path", show(path), "a text", "as a report prints it");
+  const why = "a path leads to one case of one law";
+  if (seed === undefined) throw rangeError(op, "path", "no seed", "the seed that was printed with it", why);
+  if (numLaws !== 1) throw rangeError(op, "path", `${numLaws} laws`, "one in only", why);
 }
 
 function tryLaw<S>(law: Law<S>, subject: S, parameters: { numRuns: number; seed?: number; path?: string }): LawResult {
@@ -92,8 +113,8 @@ function describe<S>(
   { picture }: Trial,
   run: RunDetails<[unknown]>,
 ): string {
-  const value = run.counterexample?.[0];
-  const reason = run.errorInstance instanceof Error ? run.errorInstance.message : "no case could be drawn";
+  const { counterexample: found } = run;
+  const reason = found === null ? "no case could be drawn" : messageOf(run.errorInstance);
   const replay = `{ seed: ${run.seed}, path: ${show(run.counterexamplePath ?? "")}, only: [${show(name)}] }`;
   const lines = [
     `The law "${name}" is broken.`,
@@ -101,7 +122,7 @@ function describe<S>(
     `  ${formula}`,
     `  Source: ${source}`,
     `Smallest case found (${run.numShrinks} times made smaller):`,
-    ...indent(value === undefined ? "none" : safely(() => picture(value))),
+    ...indent(found === null ? "none" : safely(() => picture(found[0]))),
     ...indent(reason),
     `Replay with ${replay}`,
   ];
@@ -115,9 +136,11 @@ function safely(draw: () => string): string {
   try {
     return draw();
   } catch (error) {
-    return `no picture: ${(error as Error).message}`;
+    return `no picture: ${messageOf(error)}`;
   }
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : `${show(error)} was thrown`);
 
 /** Throws a plain Error that says what a law found, unless the condition holds. */
 export function must(condition: boolean, found: () => string): void {

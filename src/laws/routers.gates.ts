@@ -39,18 +39,24 @@ export const gateLaws: readonly Law<RouterSubject>[] = [
         const { rule, numExperts: E, probs } = routing;
         if (routing.noise !== null) return;
         for (const [token, slots] of byToken(slotsOf(routing))) {
-          const score = ({ expert }: Slot): number => {
-            if (rule.score === "one") return 1;
-            const x = logits.data[token * E + expert];
-            return rule.score === "sigmoid" && !rule.normalize
-              ? 1 / (1 + Math.exp(-x))
-              : probs.data[token * E + expert];
+          const logit = ({ expert }: Slot): number => logits.data[token * E + expert];
+          // ln of each score, up to a constant for the token: small scores keep their ratio there.
+          const logScore = (slot: Slot): number => {
+            if (rule.score === "one") return 0;
+            return rule.score === "softmax"
+              ? logit(slot)
+              : -Math.max(0, -logit(slot)) - Math.log1p(Math.exp(-Math.abs(logit(slot))));
           };
-          const total = rule.normalize ? slots.reduce((sum, slot) => sum + score(slot), 0) : 1;
+          const largest = Math.max(...slots.map(logScore));
+          const share = (slot: Slot): number => Math.exp(logScore(slot) - largest);
+          const total = slots.reduce((sum, slot) => sum + share(slot), 0);
+          const plain = (slot: Slot): number =>
+            rule.score === "softmax" ? probs.data[token * E + slot.expert] : Math.exp(logScore(slot));
           for (const slot of slots.filter((s) => s.granted)) {
+            const expected = rule.normalize ? share(slot) / total : plain(slot);
             must(
-              near(slot.gate, score(slot) / total),
-              () => `token ${token}, expert ${slot.expert}: gate ${slot.gate}, expected ${score(slot) / total}`,
+              near(slot.gate, expected),
+              () => `token ${token}, expert ${slot.expert}: gate ${slot.gate}, expected ${expected}`,
             );
           }
         }

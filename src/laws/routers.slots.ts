@@ -1,10 +1,30 @@
 /** Laws of the record: who is in which slot. */
+import * as fc from "fast-check";
 import { show } from "../errors.ts";
+import type { Routing } from "../routing/record.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Law, must } from "./law.ts";
-import { isDropless, loads, type RouterSubject, slotsOf } from "./subject.ts";
+import { asked, loads, type RouterSubject, reorder, slotsOf } from "./subject.ts";
 
 const list = (x: Tensor): number[] => Array.from(x.data);
+
+/** Whether numbers cut 0 … end into `parts` neighbours, as offsets do. */
+const cuts = (starts: readonly number[], parts: number, end: number): boolean =>
+  starts.length === parts + 1 && starts[0] === 0 && starts[parts] <= end && isSorted(starts);
+
+const isSorted = (list: readonly number[]): boolean => list.every((x, i) => i === 0 || list[i - 1] <= x);
+
+/** Places from the largest number to the smallest, equal ones in order of place. */
+const ranking = (list: readonly number[]): number[] => list.map((_, i) => i).sort((i, j) => list[j] - list[i] || i - j);
+
+/** Which of its token's choices each slot is, 0 for the first; as one number that sorts by choice, then by token. */
+function choiceThenToken(routing: Routing): number[] {
+  const keys = new Array<number>(routing.numSlots).fill(-1);
+  for (let t = 0; t < routing.numTokens; t++) {
+    for (const [choice, { slot }] of asked(routing, t).entries()) keys[slot] = choice * routing.numTokens + t;
+  }
+  return keys;
+}
 
 export const slotLaws: readonly Law<RouterSubject>[] = [
   {
@@ -18,7 +38,7 @@ export const slotLaws: readonly Law<RouterSubject>[] = [
         const granted = loads(routing).reduce((a, b) => a + b, 0);
         const dropped = slots.filter((slot) => !slot.granted).length;
         must(
-          granted + dropped === routing.numSlots && slots.length === routing.numSlots,
+          granted + dropped === routing.numSlots,
           () => `${granted} granted + ${dropped} dropped ≠ ${routing.numSlots} asked for`,
         );
         const pairs = new Set(slots.map((slot) => `${slot.token}, ${slot.expert}`));
@@ -49,25 +69,29 @@ export const slotLaws: readonly Law<RouterSubject>[] = [
   {
     name: "order",
     statement:
-      "Granted slots come first, sorted by expert; the tail is sorted alike; offsets say where each expert's start.",
+      "Granted slots come first, by expert, then choice, then token; the tail alike; offsets say where each expert's start.",
     formula: "expertOfSlot[s] = e ⇔ offsets[e] ≤ s < offsets[e+1], for granted s",
     source: "definition of the Routing record",
     property: (subject) =>
       subject.onLogits(subject.logits(), (_, routing) => {
+        const { numExperts: E, numSlots: S } = routing;
         const [experts, offsets] = [list(routing.expertOfSlot), list(routing.offsets)];
-        must(offsets[0] === 0 && offsets.length === routing.numExperts + 1, () => `offsets are ${show(offsets)}`);
-        for (let e = 0; e < routing.numExperts; e++) {
+        must(cuts(offsets, E, S), () => `offsets are ${show(offsets)}, not ${E + 1} that rise from 0 to at most ${S}`);
+        for (let e = 0; e < E; e++) {
           const own = experts.slice(offsets[e], offsets[e + 1]);
           must(
             own.every((x) => x === e),
             () => `slots ${offsets[e]} to ${offsets[e + 1]} are ${show(own)}, not of expert ${e}`,
           );
         }
-        const tail = experts.slice(offsets[routing.numExperts]);
-        must(
-          tail.every((e, i) => i === 0 || tail[i - 1] <= e),
-          () => `the tail's experts are ${show(tail)}, not sorted`,
-        );
+        const tail = experts.slice(offsets[E]);
+        must(isSorted(tail), () => `the tail's experts are ${show(tail)}, not sorted`);
+        if (routing.rule.choiceBy !== "token") return;
+        const keys = choiceThenToken(routing);
+        for (let s = 1; s < S; s++) {
+          if (s === offsets[E] || experts[s] !== experts[s - 1]) continue;
+          must(keys[s - 1] < keys[s], () => `slots ${s - 1} and ${s} are not in order of choice, then token`);
+        }
       }),
   },
   {
@@ -77,14 +101,18 @@ export const slotLaws: readonly Law<RouterSubject>[] = [
     source: "every GPU kernel is a gather, so both directions are needed",
     property: (subject) =>
       subject.onLogits(subject.logits(), (_, routing) => {
+        const { numTokens: T, numSlots: S } = routing;
         const [slots, starts, tokens] = [
           list(routing.slotsOfToken),
           list(routing.tokenOffsets),
           list(routing.tokenOfSlot),
         ];
-        must(new Set(slots).size === routing.numSlots, () => `slotsOfToken is ${show(slots)}, not each slot once`);
-        must(starts.length === routing.numTokens + 1, () => `tokenOffsets has ${starts.length} entries`);
-        for (let t = 0; t < routing.numTokens; t++) {
+        must(new Set(slots).size === S, () => `slotsOfToken is ${show(slots)}, not each slot once`);
+        must(
+          cuts(starts, T, S) && starts[T] === S,
+          () => `tokenOffsets are ${show(starts)}, not ${T + 1} that rise from 0 to ${S}`,
+        );
+        for (let t = 0; t < T; t++) {
           for (const s of slots.slice(starts[t], starts[t + 1])) {
             must(tokens[s] === t, () => `slot ${s} is listed for token ${t}, but belongs to ${tokens[s]}`);
           }
@@ -93,25 +121,36 @@ export const slotLaws: readonly Law<RouterSubject>[] = [
   },
   {
     name: "first choice first",
-    statement: "A token's slots are listed from its best expert to its worst, where tokens choose by their logits.",
-    formula: "logits[t, expert(slotsOfToken[i])] does not rise with i",
-    source: "Lepikhin et al. 2020: capacity is given out in rounds of choices",
+    statement:
+      "A token asks for its best experts, listed from the best to the worst, where tokens choose by their logits.",
+    formula: "expert(slotsOfToken[i]) = the place of the i-th largest of logits[t, :]",
+    source: "Shazeer et al. 2017, Eq. 5 (top-k); Lepikhin et al. 2020: capacity is given out in rounds of choices",
     property: (subject) =>
       subject.onLogits(subject.distinct(), (logits, routing) => {
         if (routing.rule.choiceBy !== "token" || routing.rule.score === "one") return;
-        const [slots, starts, experts] = [
-          list(routing.slotsOfToken),
-          list(routing.tokenOffsets),
-          list(routing.expertOfSlot),
-        ];
-        for (let t = 0; t < routing.numTokens; t++) {
-          const scores = slots
-            .slice(starts[t], starts[t + 1])
-            .map((s) => logits.data[t * routing.numExperts + experts[s]]);
-          must(
-            scores.every((x, i) => i === 0 || scores[i - 1] > x),
-            () => `token ${t} asks for logits ${show(scores)}`,
-          );
+        asksInOrder(logits, routing);
+      }),
+  },
+  {
+    name: "experts take the best",
+    statement: "Where experts choose, none takes a token and leaves one that scores higher for it.",
+    formula: "p[t, e] ≥ p[u, e] for all t that expert e takes, u that it leaves",
+    source: "Zhou et al. 2022, Section 3.2: G, I = TopK(Sᵀ, k)",
+    property: (subject) =>
+      subject.onLogits(subject.distinct(1), (logits, routing) => {
+        const { numTokens: T, numExperts: E, rule } = routing;
+        if (rule.choiceBy !== "expert" || rule.score === "one") return;
+        const scores = rule.score === "softmax" ? routing.probs.data : logits.data;
+        for (let e = 0; e < E; e++) {
+          const taken = new Set(slotsOf(routing).flatMap((slot) => (slot.expert === e ? [slot.token] : [])));
+          const best = (keep: boolean, pick: (...list: number[]) => number): number =>
+            pick(
+              ...Array.from({ length: T }, (_, t) => t).flatMap((t) =>
+                taken.has(t) === keep ? [scores[t * E + e]] : [],
+              ),
+            );
+          const [least, most] = [best(true, Math.min), best(false, Math.max)];
+          must(least >= most, () => `expert ${e} takes a token of score ${least} and leaves one of ${most}`);
         }
       }),
   },
@@ -163,22 +202,32 @@ export const slotLaws: readonly Law<RouterSubject>[] = [
   {
     name: "ties",
     statement: "Among equal logits the lower expert is asked first; among equal tokens an expert takes the lower one.",
-    formula: "logits = 0 ⇒ token choice asks for experts 0 … K−1, expert choice takes tokens 0 … C−1",
+    formula: "logits[t, e] = logits[t, e′], e < e′ ⇒ e before e′; all tokens equal ⇒ an expert takes tokens 0 … C−1",
     source: "top-k is sorted with ties to the lower index on every device",
     property: (subject) =>
-      subject.onLogits(subject.logits(1), (logits) => {
-        const routing = subject.route(logits.zerosLike());
+      subject.onLogits(subject.logits(1, fc.integer({ min: 0, max: 1 })), (logits, routing) => {
         if (routing.rule.score === "one") return;
-        const byToken = routing.rule.choiceBy === "token";
-        const slots = slotsOf(routing);
-        const chosen = new Set(slots.map((slot) => (byToken ? slot.expert : slot.token)));
-        const count = byToken ? routing.numSlots / routing.numTokens : routing.capacity;
-        const settled = byToken ? isDropless(routing) : true;
+        if (routing.rule.choiceBy === "token") return asksInOrder(logits, routing);
+        const alike = subject.route(reorder(logits, 0, new Array<number>(routing.numTokens).fill(0)));
+        const taken = slotsOf(alike).map((slot) => slot.token);
         must(
-          !settled || [...chosen].every((i) => i < count),
-          () =>
-            `${byToken ? "experts" : "tokens"} ${show([...chosen].sort((a, b) => a - b))} were chosen, not 0 to ${count - 1}`,
+          taken.every((t) => t < alike.capacity),
+          () => `of equal tokens ${show(taken)} were taken, not 0 to ${alike.capacity - 1}`,
         );
       }),
   },
 ];
+
+/** Throws unless every token's slots go to its experts of the largest logits, best first, ties to the lower one. */
+function asksInOrder(logits: Tensor, routing: Routing): void {
+  const { numTokens: T, numExperts: E } = routing;
+  for (let t = 0; t < T; t++) {
+    const row = Array.from(logits.data.subarray(t * E, (t + 1) * E));
+    const experts = asked(routing, t).map((slot) => slot.expert);
+    const best = ranking(row).slice(0, experts.length);
+    must(
+      show(experts) === show(best),
+      () => `token ${t} asks for experts ${show(experts)}, its best are ${show(best)}`,
+    );
+  }
+}

@@ -41,10 +41,10 @@ export class RouterSubject {
     return fc.record({ T: fc.integer({ min: minTokens, max: maxTokens }), E: fc.integer({ min, max }) });
   }
 
-  /** Logits of all kinds: ordinary, with ties, ±10⁴, float32 and float64, empty batches among them. */
-  logits(minTokens = 0): fc.Arbitrary<Tensor> {
+  /** Logits of all kinds: ordinary, with ties, ±10⁴, float32 and float64, empty batches among them. Or of given numbers. */
+  logits(minTokens = 0, element = logit): fc.Arbitrary<Tensor> {
     const dtypes = fc.constantFrom(...(this.options.dtypes ?? (["float32", "float64"] as const)));
-    return fc.tuple(this.sizes(minTokens), dtypes).chain(([{ T, E }, dtype]) => tensorOf([T, E], logit, dtype));
+    return fc.tuple(this.sizes(minTokens), dtypes).chain(([{ T, E }, dtype]) => tensorOf([T, E], element, dtype));
   }
 
   /** Logits without a tie. */
@@ -82,6 +82,7 @@ export const reorder = (x: Tensor, dim: number, order: readonly number[]): Tenso
 
 /** A slot as a routing's lists describe it. */
 export interface Slot {
+  readonly slot: number;
   readonly token: number;
   readonly expert: number;
   readonly granted: boolean;
@@ -92,7 +93,22 @@ export interface Slot {
 export function slotsOf(routing: Routing): Slot[] {
   const [tokens, experts, gates] = [routing.tokenOfSlot.data, routing.expertOfSlot.data, routing.gate.data];
   const end = routing.offsets.data[routing.numExperts];
-  return Array.from(tokens, (token, s) => ({ token, expert: experts[s], granted: s < end, gate: gates[s] }));
+  return Array.from(tokens, (token, slot) => ({
+    slot,
+    token,
+    expert: experts[slot],
+    granted: slot < end,
+    gate: gates[slot],
+  }));
+}
+
+/** The slots of token t, first choice first, granted or not. */
+export function asked(routing: Routing, t: number): Pick<Slot, "slot" | "expert">[] {
+  const [start, end] = routing.tokenOffsets.data.subarray(t, t + 2);
+  return Array.from(routing.slotsOfToken.data.subarray(start, end), (slot) => ({
+    slot,
+    expert: routing.expertOfSlot.data[slot],
+  }));
 }
 
 /** Slots by token and expert, which no two slots of a routing share; tokens and experts renamed on the way. */

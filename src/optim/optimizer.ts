@@ -5,7 +5,7 @@ import { checkNumber, checkOptions, rangeError, show, stateError, typeError } fr
 import { Tensor } from "../tensor.ts";
 
 /** Parameters with settings of their own; what is left out is taken from the optimiser's. */
-export type ParameterGroup<S> = { params: readonly Tensor[] } & Partial<S>;
+export type ParameterGroup<S> = { params: readonly Tensor[] } & { [K in keyof S]?: S[K] | undefined };
 
 /** A list of parameters, or of groups with settings of their own. */
 export type ParameterList<S> = readonly Tensor[] | readonly ParameterGroup<S>[];
@@ -32,6 +32,7 @@ export abstract class Optimizer<S extends { lr: number }> {
     const groups = plain ? [{ params }] : (params as readonly ParameterGroup<S>[]);
     this.groups = groups.map((group) => {
       checkOptions(op, group, ["params", ...Object.keys(defaults)]);
+      if (!Array.isArray(group.params)) throw typeError(op, "params of a group", show(group.params), "a list");
       const settings = Object.fromEntries(Object.entries(group).filter(([, value]) => value !== undefined));
       const full = { ...defaults, ...settings } as { params: readonly Tensor[] } & S;
       check(op, full);

@@ -1,6 +1,6 @@
 /** Learning-rate schedules, and clipping of gradients. */
 import { noGrad } from "../autograd.ts";
-import { checkInteger, checkNumber, show, typeError } from "../errors.ts";
+import { checkInteger, checkNumber, checkOptions, show, typeError } from "../errors.ts";
 import { stack } from "../kernels/movement.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Optimizer } from "./optimizer.ts";
@@ -17,18 +17,16 @@ export const constant = (): Schedule => () => 1;
  *   factor = (step + 1) / warmup                                          step < warmup
  *          = floor + (1 − floor) · ½ (1 + cos(π · (step − warmup) / (total − warmup)))   until total, then floor
  *
- * Throws   RangeError unless 0 ≤ warmup ≤ total and 0 ≤ floor ≤ 1
+ * Throws   RangeError unless 0 ≤ warmup ≤ total and 0 ≤ floor ≤ 1, TypeError for unknown options
  * Source   Loshchilov & Hutter 2017, "SGDR", one cycle
  */
-export function warmupCosine({
-  warmup = 0,
-  total,
-  floor = 0,
-}: {
-  warmup?: number;
+export function warmupCosine(options: {
+  warmup?: number | undefined;
   total: number;
-  floor?: number;
+  floor?: number | undefined;
 }): Schedule {
+  checkOptions("warmupCosine", options, ["warmup", "total", "floor"]);
+  const { warmup = 0, total, floor = 0 } = options;
   checkInteger("warmupCosine", "total", total, 1, Infinity, "steps");
   checkInteger("warmupCosine", "warmup", warmup, 0, total, "steps");
   checkNumber("warmupCosine", "floor", floor, "a number from 0 to 1", (x) => x >= 0 && x <= 1);

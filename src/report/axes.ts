@@ -1,5 +1,5 @@
 /** Axes: what lines, bars and histograms have in common. */
-import { checkInteger, rangeError, show, typeError } from "../errors.ts";
+import { checkInteger, checkNumber, rangeError, show, typeError } from "../errors.ts";
 import { seriesColours } from "./palette.ts";
 import * as svg from "./svg.ts";
 
@@ -56,24 +56,59 @@ export function checkChart<T extends { title: string; width?: number | undefined
 /** A series with null for every gap. */
 export type Values = { name: string; values: (number | null)[] };
 
+/** Throws unless the mark has a place and a name. */
+export function checkMark(
+  op: string,
+  mark: Mark | undefined,
+  expected: string,
+  test: (value: number) => boolean,
+): void {
+  if (mark === undefined) return;
+  if (typeof mark?.label !== "string") throw typeError(op, "mark", show(mark), "{ value, label } with a label to show");
+  checkNumber(op, "mark.value", mark.value, expected, test);
+}
+
+/** A list of strings. Throws a TypeError for anything else. */
+export function checkNames(op: string, argument: string, names: readonly string[]): readonly string[] {
+  if (!Array.isArray(names)) throw typeError(op, argument, show(names), "a list of strings");
+  names.forEach((name: unknown, i) => {
+    if (typeof name !== "string") throw typeError(op, `${argument}[${i}]`, show(name), "a string");
+  });
+  return names;
+}
+
 /** The series as lists. Throws unless there is one, and all are as long as they should be. */
 export function checkSeries(op: string, series: readonly Series[], length?: number, positive = false): Values[] {
   if (!Array.isArray(series)) throw typeError(op, "series", show(series), "a list of { name, values }");
   if (series.length === 0) throw rangeError(op, "series", "no entry", "at least one");
   const expected = length ?? series[0]?.values?.length;
-  return series.map(({ name, values }: Series, i) => {
-    const argument = `series[${i}].values`;
-    if (typeof values?.length !== "number") throw typeError(op, argument, show(values), "a list of numbers");
-    if (values.length !== expected) {
-      throw rangeError(op, argument, `${values.length} entries`, `${expected}`, "one for each position of the axis");
-    }
-    const list = Array.from(values, (value) => (isNumber(value) ? value : null));
-    const negative = list.findIndex((value) => value !== null && value < 0);
-    if (positive && negative >= 0) {
-      throw rangeError(op, `${argument}[${negative}]`, show(list[negative]), "at least 0", "bars start there");
-    }
-    return { name: String(name), values: list };
+  return series.map((one: Series, i) => {
+    if (one === null || typeof one !== "object") throw typeError(op, `series[${i}]`, show(one), "{ name, values }");
+    const values = checkValues(op, `series[${i}].values`, one.values, expected, positive);
+    return { name: String(one.name), values };
   });
+}
+
+/** The values with null for every gap. Throws unless they are `length` many, and `positive` ones not below 0. */
+export function checkValues(
+  op: string,
+  argument: string,
+  values: Series["values"],
+  length: number | undefined,
+  positive: boolean,
+): (number | null)[] {
+  if (typeof values?.length !== "number" || typeof values === "string") {
+    throw typeError(op, argument, show(values), "a list of numbers");
+  }
+  if (length !== undefined && values.length !== length) {
+    throw rangeError(op, argument, `${values.length} entries`, `${length}`, "one for each position of the axis");
+  }
+  const list = Array.from(values, (value) => (isNumber(value) ? value : null));
+  const negative = list.findIndex((value) => value !== null && value < 0);
+  if (positive && negative >= 0) {
+    throw rangeError(op, `${argument}[${negative}]`, show(list[negative]), "at least 0", "bars start there");
+  }
+  return list;
 }
 
 export const isNumber = (x: number | null | undefined): x is number => typeof x === "number" && Number.isFinite(x);

@@ -1,7 +1,19 @@
 /** Bars and histograms as SVG in a string. */
-import { checkOptions } from "../errors.ts";
+import { checkOptions, rangeError } from "../errors.ts";
 import type { ChartOptions, Mark, Plot, Scale, Series, Values } from "./axes.ts";
-import { axisName, centred, chartNames, checkChart, checkSeries, colourOf, longest, yAxis } from "./axes.ts";
+import {
+  axisName,
+  centred,
+  chartNames,
+  checkChart,
+  checkMark,
+  checkNames,
+  checkSeries,
+  checkValues,
+  colourOf,
+  longest,
+  yAxis,
+} from "./axes.ts";
 import * as svg from "./svg.ts";
 
 const { el, label, point } = svg;
@@ -11,7 +23,7 @@ const { el, label, point } = svg;
  *
  * Edges    a bar's text is its total unless `valueLabels` says otherwise; the axis starts at 0
  * Shapes   labels [N], values [N] each, valueLabels [N]
- * Throws   RangeError for a negative value, or a series of another length than the labels
+ * Throws   RangeError for a negative value or mark, or series or value labels of another length than the labels
  */
 export function barChart(
   options: Omit<ChartOptions, "height" | "yLabel"> & {
@@ -24,9 +36,14 @@ export function barChart(
   checkOptions("barChart", options, [...chartNames, "labels", "series", "valueLabels", "mark"]);
   const { title, width = 520 } = checkChart("barChart", options);
   const { labels, mark } = options;
+  checkNames("barChart", "labels", labels);
+  checkMark("barChart", mark, "a finite number of at least 0", (value) => value >= 0);
   const series = checkSeries("barChart", options.series, labels.length, true);
   const totals = labels.map((_, i) => series.reduce((total, { values }) => total + (values[i] ?? 0), 0));
-  const texts = options.valueLabels ?? totals.map((total) => svg.formatNumber(total));
+  const texts = checkNames("barChart", "valueLabels", options.valueLabels ?? totals.map((n) => svg.formatNumber(n)));
+  if (texts.length !== labels.length) {
+    throw rangeError("barChart", "valueLabels", `${texts.length} entries`, `${labels.length}`, "one for each label");
+  }
 
   const left = Math.min(width / 2, longest(labels) + 12);
   const top = 34 + (series.length > 1 ? 22 : 0) + (mark ? 20 : 0);
@@ -59,12 +76,7 @@ export function histogram(
 ): string {
   checkOptions("histogram", options, [...chartNames, "counts", "bins"]);
   const { title, width = 420, height = 250 } = checkChart("histogram", options);
-  const [{ values }] = checkSeries(
-    "histogram",
-    [{ name: "counts", values: options.counts }],
-    options.bins?.length,
-    true,
-  );
+  const values = checkValues("histogram", "counts", options.counts, options.bins?.length, true);
   const counts = values.map((count) => count ?? 0);
   const bins = (options.bins ?? counts.map((_, i) => i)).map(String);
   const all = counts.reduce((a, b) => a + b, 0);

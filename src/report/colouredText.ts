@@ -2,7 +2,7 @@
 import { checkInteger, checkOptions, rangeError, show, typeError } from "../errors.ts";
 import { expertClass } from "./palette.ts";
 import { el, escapeHtml, formatNumber, percent } from "./svg.ts";
-import { visible } from "./words.ts";
+import { visibleText } from "./words.ts";
 
 /**
  * A text whose characters have the background of their expert, with a legend; `page` has its style.
@@ -24,15 +24,19 @@ export function colouredText(
   const { numExperts, legend = true } = options;
   checkInteger(op, "numExperts", numExperts, 1, Number.POSITIVE_INFINITY);
   if (!Array.isArray(chars)) throw typeError(op, "chars", show(chars), "a list of strings");
+  if (typeof experts?.length !== "number") throw typeError(op, "experts", show(experts), "a list of experts");
   if (experts.length !== chars.length) {
     throw rangeError(op, "experts", `${experts.length} entries`, `${chars.length}`, "one expert for each character");
   }
   for (let i = 0; i < experts.length; i++) {
+    if (typeof chars[i] !== "string") throw typeError(op, `chars[${i}]`, show(chars[i]), "a string");
     checkInteger(op, `experts[${i}]`, experts[i], -1, numExperts - 1, "−1 stands for none");
   }
   const text = el(
     "p",
     { class: "mg-text" },
+    // Never `<p/>`: HTML would leave that one open.
+    "",
     ...runsOf(experts).map(([from, to]) => run(chars, from, to, experts[from])),
   );
   return (legend ? legendOf(experts, numExperts) : "") + text;
@@ -61,7 +65,7 @@ function showCharacter(c: string): string {
     if (letter === " ") return "·<wbr/>";
     if (letter === "\n") return "¶<br/>";
     if (letter === "\t") return "⇥<wbr/>";
-    return escapeHtml(/\p{M}/u.test(letter) ? letter : visible(letter));
+    return escapeHtml(visibleText(letter));
   }).join("");
 }
 

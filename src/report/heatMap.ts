@@ -1,7 +1,7 @@
 /** Heat maps: a table of counts as coloured cells, as SVG in a string. */
-import { checkOptions, rangeError, show } from "../errors.ts";
-import { centred, checkChart, longest } from "./axes.ts";
-import { type CountMatrix, columnSums, sum } from "./information.ts";
+import { checkOptions, rangeError, show, typeError } from "../errors.ts";
+import { centred, checkChart, checkNames, longest } from "./axes.ts";
+import { type CountMatrix, type Counts, columnSums, sum } from "./information.ts";
 import { rampSteps } from "./palette.ts";
 import * as svg from "./svg.ts";
 
@@ -58,6 +58,8 @@ export function heatMap(options: {
   ];
   checkOptions(op, options, names);
   const { title, rows, cols, width = 860, rowLabel = "", colLabel = "", normalize = "none" } = checkChart(op, options);
+  checkNames(op, "rows", rows);
+  checkNames(op, "cols", cols);
   checkValues(op, options.values, rows, cols);
   if (!["none", "row", "column"].includes(normalize)) {
     throw rangeError(op, "normalize", show(normalize), '"none", "row" or "column"');
@@ -91,10 +93,12 @@ export function heatMap(options: {
 }
 
 function checkValues(op: string, values: CountMatrix, rows: readonly string[], cols: readonly string[]): void {
+  if (!Array.isArray(values)) throw typeError(op, "values", show(values), "a list of rows of numbers");
   if (values.length !== rows.length) {
     throw rangeError(op, "values", `${values.length} rows`, `${rows.length}`, "one for each name in rows");
   }
-  values.forEach((row, i) => {
+  values.forEach((row: Counts, i) => {
+    if (typeof row?.length !== "number") throw typeError(op, `values[${i}]`, show(row), "a row of numbers");
     if (row.length !== cols.length) {
       throw rangeError(op, `values[${i}]`, `${row.length} entries`, `${cols.length}`, "one for each name in cols");
     }

@@ -1,4 +1,5 @@
 /** Html: a report as sections of a page, the label set that explains the routing first. */
+import { checkOptions } from "../errors.ts";
 import { barChart, histogram } from "./barChart.ts";
 import { heatMap } from "./heatMap.ts";
 import { figure, inlineBar, page, prose, type Section, table } from "./page.ts";
@@ -10,12 +11,13 @@ import { blocksOf, caveats, type TopLabel, topLabels, verdict, visible } from ".
 /**
  * A report as one self-contained HTML page; see `routingSections`.
  *
- * Throws   TypeError for a title that is no string
+ * Throws   TypeError for a title that is no string, or unknown options
  */
 export function reportHtml(
   report: RoutingReport,
   options: { title: string; lead?: string | undefined } = { title: "What the router did" },
 ): string {
+  checkOptions("reportHtml", options, ["title", "lead"]);
   const tokens = formatNumber(report.numTokens - report.numMasked);
   const lead =
     options.lead ?? `${tokens} tokens, ${report.numExperts} experts, ${formatNumber(report.granted)} granted slots.`;

@@ -107,7 +107,11 @@ export function checkMask(op: string, mask: TokenMask | undefined, routings: rea
   if (mask.length !== numTokens) {
     throw rangeError(op, "mask", `${mask.length} entries`, `${numTokens}`, "one for every token of all routings");
   }
-  const kept = Uint8Array.from({ length: numTokens }, (_, t) => (mask[t] ? 1 : 0));
+  const kept = Uint8Array.from({ length: numTokens }, (_, t) => {
+    // Anything else would count as kept, an entry of a nested mask such as [false] too.
+    if (![true, false, 1, 0].includes(mask[t])) throw typeError(op, `mask[${t}]`, show(mask[t]), "true or false");
+    return mask[t] ? 1 : 0;
+  });
   let first = 0;
   for (const { numTokens: T, tokenOffsets } of routings) {
     for (let t = 0; t < T; t++) {

@@ -1,7 +1,7 @@
 /** Lines over a common axis, such as losses over steps, as SVG in a string. */
 import { checkNumber, checkOptions } from "../errors.ts";
 import type { ChartOptions, Mark, Plot, Scale, Series, Values } from "./axes.ts";
-import { chartNames, checkChart, checkSeries, colourOf, isNumber, longest, xAxis, yAxis } from "./axes.ts";
+import { chartNames, checkChart, checkMark, checkSeries, colourOf, isNumber, longest, xAxis, yAxis } from "./axes.ts";
 import * as svg from "./svg.ts";
 
 const { el, label, point } = svg;
@@ -25,6 +25,7 @@ export function lineChart(
 ): string {
   checkOptions("lineChart", options, [...chartNames, "x", "series", "yMin", "yMax", "mark"]);
   const { title, width = 640, height = 340 } = checkChart("lineChart", options);
+  checkMark("lineChart", options.mark, "a finite number", () => true);
   const series = checkSeries("lineChart", options.series, options.x?.length);
   const xs = Array.from(options.x ?? Array.from(series[0].values, (_, i) => i));
   xs.forEach((x, i) => {

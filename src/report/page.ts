@@ -23,6 +23,7 @@ export function page(options: { title: string; lead?: string | undefined; sectio
   checkOptions("page", options, ["title", "lead", "sections"]);
   const { title, lead, sections } = options;
   if (typeof title !== "string") throw typeError("page", "title", show(title), "a string");
+  if (!Array.isArray(sections)) throw typeError("page", "sections", show(sections), "a list of { title, html }");
   const header = el("header", {}, el("h1", {}, prose(title)), lead ? el("p", { class: "mg-lead" }, prose(lead)) : "");
   const head = el(
     "head",
@@ -59,7 +60,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return el(
     "div",
     { class: "mg-scroll", tabindex: 0 },
-    el("table", {}, el("thead", {}, columns), el("tbody", {}, ...body)),
+    el("table", {}, el("thead", {}, columns), el("tbody", {}, "", ...body)),
   );
 }
 

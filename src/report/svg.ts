@@ -78,14 +78,14 @@ export function fitText(text: string, width: number): string {
 /**
  * Nice numbers that cover an interval: steps of 1, 2 or 5 times a power of ten.
  *
- * Edges    min = max is widened, by 1 around 0 and by 10 % elsewhere
+ * Edges    min = max is widened, by 1 around 0 and by 10 % elsewhere; so is what differs by rounding only
  * Shapes   about `count` numbers, ascending; the first ≤ min, the last ≥ max
  */
 export function niceTicks(min: number, max: number, count = 5): number[] {
-  if (min === max) {
-    const around = min === 0 ? 1 : Math.abs(min) * 0.1;
-    return niceTicks(min - (min === 0 ? 0 : around), max + around, count);
-  }
+  const largest = Math.max(Math.abs(min), Math.abs(max));
+  if (largest < 1e-300) return niceTicks(0, 1, count);
+  // Ticks are written with twelve digits: closer together they would all be one number.
+  if (max - min <= largest * 1e-9) return niceTicks(min - largest * 0.1, max + largest * 0.1, count);
   const rough = (max - min) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);

@@ -150,10 +150,10 @@ export function bar(fraction: number, width: number): string {
   return width === 0 ? "" : drawn + " ".repeat(Math.max(0, width - drawn.length));
 }
 
-// East Asian wide characters and emoji take two cells, marks and joiners none.
+// East Asian wide characters and emoji take two cells, joiners and marks on a letter none, a soft hyphen one.
 const wide =
-  /[\u1100-\u115F\u2E80-\uA4CF\uAC00-\uD7A3\uF900-\uFAFF\uFE30-\uFE6F\uFF00-\uFF60\uFFE0-\uFFE6]|\p{Emoji_Presentation}/u;
-const zero = /[\p{M}\p{Cf}]/u;
+  /[\u1100-\u115F\u2329\u232A\u2E80-\uA4CF\uA960-\uA97F\uAC00-\uD7A3\uF900-\uFAFF\uFE10-\uFE1F\uFE30-\uFE6F\uFF00-\uFF60\uFFE0-\uFFE6\u{16FE0}-\u{18DFF}\u{1AFF0}-\u{1B2FF}\u{1F200}-\u{1F2FF}\u{20000}-\u{3FFFD}]|\p{Emoji_Presentation}/u;
+const zero = /(?!\u00AD)[\p{Mn}\p{Me}\p{Cf}]/u;
 const cellsOfCharacter = (c: string): number => (zero.test(c) ? 0 : wide.test(c) ? 2 : 1);
 
 /** How many terminal cells a text takes. */

@@ -156,7 +156,7 @@ export function visible(name: string): string {
 }
 
 /** Newlines, tabs and control characters as signs. */
-function visibleText(text: string): string {
+export function visibleText(text: string): string {
   return text
     .replaceAll("\n", "¶")
     .replaceAll("\t", "⇥")

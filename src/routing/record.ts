@@ -128,23 +128,46 @@ function grantKeys({ expertOf, allowed, priority }: Assignments, E: number, capa
   return keys.indexSelect(0, invertOrder(priority));
 }
 
+/** The entry of a table [T, E] that belongs to each slot. */
+function slotEntries(table: Tensor, maps: SlotMaps): Tensor {
+  const cell = maps.tokenOfSlot.mul(table.shape[1]).add(maps.expertOfSlot);
+  return table.reshape([table.size]).indexSelect(0, cell);
+}
+
 /**
  * The gate of every slot, from scores [T, E].
  *
- *   gate[s] = p[token(s), expert(s)]                                        0 in the tail
- *           ÷ Σ p over the token's asked slots, when `normalize`            before dropping, never after
+ *   gate[s] = p[token(s), expert(s)]        0 in the tail
  *
  * Differentiable in the scores, with the slots held fixed.
  */
-export function gatesOf(scores: Tensor, maps: SlotMaps, normalize: boolean): Tensor {
-  const [T, E] = scores.shape;
-  const cell = maps.tokenOfSlot.mul(E).add(maps.expertOfSlot);
-  const chosen = scores.reshape([T * E]).indexSelect(0, cell);
-  if (!normalize) return zeroTail(chosen, maps.offsets);
-  const perToken = scores.make(hostValue(zeros(scores.dtype, T), [T]), null).indexAdd(0, maps.tokenOfSlot, chosen);
-  // A token that was moved to experts of probability 0 has no share to give: its gates are 0, not 0 / 0.
-  const total = perToken.eq(0).where(1, perToken);
-  return zeroTail(chosen.div(total.indexSelect(0, maps.tokenOfSlot)), maps.offsets);
+export function gatesOf(scores: Tensor, maps: SlotMaps): Tensor {
+  return zeroTail(slotEntries(scores, maps), maps.offsets);
+}
+
+/**
+ * Gates that are normalised over each token's asked slots, before dropping and never after, from the logarithms of scores.
+ *
+ *   gate[s] = p[s] / Σ p = softmax of ln p over the token's asked slots        0 in the tail
+ *
+ * In logarithms, since all that a token asks for may be next to 0 beside what it does not (a replay, a bias, a full
+ * expert): a quotient of such p would be 0 / 0.
+ */
+export function normalizedGatesOf(logScores: Tensor, maps: SlotMaps): Tensor {
+  const [T, E] = logScores.shape;
+  const perToken = (x: Tensor): Tensor => {
+    const sums = logScores.make(hostValue(zeros(logScores.dtype, T), [T]), null).indexAdd(0, maps.tokenOfSlot, x);
+    return sums.indexSelect(0, maps.tokenOfSlot);
+  };
+  const counts = logScores.make(hostValue(new Int32Array(T * E), [T * E]), null);
+  const one = logScores.make(hostValue(new Int32Array(maps.tokenOfSlot.size).fill(1), maps.tokenOfSlot.shape), null);
+  const asked = counts.indexAdd(0, maps.tokenOfSlot.mul(E).add(maps.expertOfSlot), one).reshape([T, E]);
+  const largest = asked.where(logScores.detach(), -Infinity).max({ dim: 1 }).values;
+  // A token that was moved to closed experts alone (−∞) has no share to give: its gates are 0, not 0 / 0.
+  const top = largest.eq(-Infinity).where(0, largest);
+  const shares = slotEntries(logScores, maps).sub(top.indexSelect(0, maps.tokenOfSlot)).exp();
+  const total = perToken(shares);
+  return zeroTail(shares.div(total.eq(0).where(1, total)), maps.offsets);
 }
 
 const zeros = (dtype: DType, n: number) => (dtype === "float64" ? new Float64Array(n) : new Float32Array(n));
@@ -156,12 +179,21 @@ const zeros = (dtype: DType, n: number) => (dtype === "float64" ? new Float64Arr
  *   sigmoid   scores = σ(logits);  probs = σ / Σ σ = softmax(ln σ(logits)), which cannot become 0 / 0
  *   one       scores = 1;  probs = softmax(logits)
  */
-export function scoresOf(logits: Tensor, score: GateRule["score"]): { scores: Tensor; probs: Probs } {
+export function scoresOf(logits: Tensor, score: GateRule["score"]): Scores {
   if (score === "sigmoid") {
-    return { scores: logits.sigmoid(), probs: softplus(logits.neg()).neg().softmax() };
+    const logScores = softplus(logits.neg()).neg();
+    return { scores: logits.sigmoid(), logScores, probs: logScores.softmax() };
   }
   const probs = logits.softmax();
-  return { scores: score === "one" ? probs.onesLike() : probs, probs };
+  if (score === "one") return { scores: probs.onesLike(), logScores: probs.zerosLike(), probs };
+  return { scores: probs, logScores: logits, probs };
+}
+
+/** `logScores` are the logarithms of the scores, up to a constant for each token. */
+interface Scores {
+  readonly scores: Tensor;
+  readonly logScores: Tensor;
+  readonly probs: Probs;
 }
 
 /** What of a routing is decided before gates and losses are made. */
@@ -177,11 +209,10 @@ export function withLogits(decided: Decided, logits: Tensor): Routing {
   const { router, capacity, rule, keptTokens, noise = null } = decided;
   const { tokenOfSlot, expertOfSlot, offsets, slotsOfToken, tokenOffsets } = decided;
   const maps = { tokenOfSlot, expertOfSlot, offsets, slotsOfToken, tokenOffsets };
-  const { scores, probs } = scoresOf(noise === null ? logits : logits.add(noise), rule.score);
+  const { scores, logScores, probs } = scoresOf(noise === null ? logits : logits.add(noise), rule.score);
   const [numTokens, numExperts] = logits.shape;
   const sizes = { numTokens, numExperts, numSlots: tokenOfSlot.size };
   const read = { ...sizes, ...maps, rule, keptTokens, logits, probs };
-  // A ratio of scores is the same ratio of probs, and the largest of these is never 0.
-  const gate = gatesOf(rule.normalize && rule.score !== "one" ? probs : scores, maps, rule.normalize);
+  const gate = rule.normalize ? normalizedGatesOf(logScores, maps) : gatesOf(scores, maps);
   return { router, capacity, ...read, noise, gate, losses: lossesOf(read) };
 }

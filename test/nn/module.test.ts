@@ -160,7 +160,7 @@ describe("loadStateDict", () => {
     tree.loadStateDict(tree.stateDict());
     expect(() => y.backward()).toThrow(
       new Error(
-        "backward: b [2] of mul has been changed by step() since it was read, expected the values of the forward pass (run the forward again after step())",
+        "backward: b [2] of mul has been changed by step() or loadStateDict() since it was read, expected the values of the forward pass (run the forward again)",
       ),
     );
   });

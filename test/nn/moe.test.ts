@@ -120,7 +120,7 @@ describe.each(named(routers))("%s", (_, c) => {
           if (!served.has(Math.floor(i / D))) expect(value).toBe(0);
         });
       }),
-      runs(0.1),
+      runs(0.08),
     );
   });
 
@@ -157,7 +157,7 @@ describe.each(named(routers))("%s", (_, c) => {
           });
         });
       }),
-      runs(0.06),
+      runs(0.05),
     );
   });
 

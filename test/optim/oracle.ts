@@ -21,7 +21,11 @@ export interface AdamSettings {
 /** One parameter's numbers after each step; a gradient of null is a step that passes it over. */
 export type Trajectory = number[][];
 
-export function sgd(start: readonly number[], grads: readonly (readonly number[] | null)[], s: SgdSettings): Trajectory {
+export function sgd(
+  start: readonly number[],
+  grads: readonly (readonly number[] | null)[],
+  s: SgdSettings,
+): Trajectory {
   let p = [...start];
   let b: number[] | null = null;
   return grads.map((g) => {

@@ -44,7 +44,7 @@ export const gradients = [
 export const goldens: readonly Golden[] = [
   {
     // O.SGD([p, q], lr=0.1)
-    name: 'SGD, plain',
+    name: "SGD, plain",
     make: (p, q) => new SGD([p, q], { lr: 0.1 }),
     rows: [
       [1.125, -0.45, 0.225, 2.0, -1.5],
@@ -56,7 +56,7 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.SGD([p, q], lr=0.1, momentum=0.9)
-    name: 'SGD, momentum',
+    name: "SGD, momentum",
     make: (p, q) => new SGD([p, q], { lr: 0.1, momentum: 0.9 }),
     rows: [
       [1.125, -0.45, 0.225, 2.0, -1.5],
@@ -68,7 +68,7 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.SGD([p, q], lr=0.1, momentum=0.9, dampening=0.5, weight_decay=0.1)
-    name: 'SGD, momentum, dampening and decay',
+    name: "SGD, momentum, dampening and decay",
     make: (p, q) => new SGD([p, q], { lr: 0.1, momentum: 0.9, dampening: 0.5, weightDecay: 0.1 }),
     rows: [
       [1.115, -0.445, 0.2225, 2.0, -1.5],
@@ -80,7 +80,7 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.SGD([p, q], lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01)
-    name: 'SGD, nesterov and decay',
+    name: "SGD, nesterov and decay",
     make: (p, q) => new SGD([p, q], { lr: 0.1, momentum: 0.8, nesterov: true, weightDecay: 0.01 }),
     rows: [
       [1.2232, -0.4091, 0.20455, 2.0, -1.5],
@@ -92,8 +92,15 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.SGD([{"params": [p], "lr": 0.05, "momentum": 0.9}, {"params": [q], "weight_decay": 0.2}], lr=0.1)
-    name: 'SGD, groups',
-    make: (p, q) => new SGD([{ params: [p], lr: 0.05, momentum: 0.9 }, { params: [q], weightDecay: 0.2 }], { lr: 0.1 }),
+    name: "SGD, groups",
+    make: (p, q) =>
+      new SGD(
+        [
+          { params: [p], lr: 0.05, momentum: 0.9 },
+          { params: [q], weightDecay: 0.2 },
+        ],
+        { lr: 0.1 },
+      ),
     rows: [
       [1.0625, -0.475, 0.2375, 2.0, -1.5],
       [1.09375, -0.515, 0.26375, 1.86, -1.3699999999999999],
@@ -104,7 +111,7 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.Adam([p, q])
-    name: 'Adam, defaults',
+    name: "Adam, defaults",
     make: (p, q) => new Adam([p, q]),
     rows: [
       [1.000999999992, -0.49900000002, 0.24900000004, 2.0, -1.5],
@@ -116,7 +123,7 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.Adam([p, q], lr=0.1, betas=(0.5, 0.9), eps=1e-3, weight_decay=0.1)
-    name: 'Adam, betas, eps and decay',
+    name: "Adam, betas, eps and decay",
     make: (p, q) => new Adam([p, q], { lr: 0.1, betas: [0.5, 0.9], eps: 1e-3, weightDecay: 0.1 }),
     rows: [
       [1.0999131190269331, -0.40018148820326677, 0.1503623188405797, 2.0, -1.5],
@@ -128,7 +135,7 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.AdamW([p, q])
-    name: 'AdamW, defaults',
+    name: "AdamW, defaults",
     make: (p, q) => new AdamW([p, q]),
     rows: [
       [1.000989999992, -0.49899500002, 0.24899750004, 2.0, -1.5],
@@ -140,7 +147,7 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.AdamW([p, q], lr=0.1, betas=(0.7, 0.95), eps=1e-2, weight_decay=0.2)
-    name: 'AdamW, betas, eps and decay',
+    name: "AdamW, betas, eps and decay",
     make: (p, q) => new AdamW([p, q], { lr: 0.1, betas: [0.7, 0.95], eps: 1e-2, weightDecay: 0.2 }),
     rows: [
       [1.0792063492063493, -0.3919607843137255, 0.14884615384615385, 2.0, -1.5],
@@ -152,8 +159,15 @@ export const goldens: readonly Golden[] = [
   },
   {
     // O.AdamW([{"params": [p], "lr": 0.05}, {"params": [q], "betas": (0.5, 0.5), "weight_decay": 0.5}], lr=0.1)
-    name: 'AdamW, groups',
-    make: (p, q) => new AdamW([{ params: [p], lr: 0.05 }, { params: [q], betas: [0.5, 0.5], weightDecay: 0.5 }], { lr: 0.1 }),
+    name: "AdamW, groups",
+    make: (p, q) =>
+      new AdamW(
+        [
+          { params: [p], lr: 0.05 },
+          { params: [q], betas: [0.5, 0.5], weightDecay: 0.5 },
+        ],
+        { lr: 0.1 },
+      ),
     rows: [
       [1.0494999996, -0.449750001, 0.1998750019999999, 2.0, -1.5],
       [1.0662555418142756, -0.47163588895644776, 0.22448455572192572, 1.800000001, -1.3250000009999998],

@@ -154,3 +154,25 @@ test("a new input keeps the slots of a replayed routing, and gets gates of its o
   expect(numbers(replayed.expertOfSlot)).toEqual([0, 1]);
   expect(numbers(replayed.gate)).toEqual(numbers(logits.softmax()).slice(0, 2));
 });
+
+test("renormalised gates are the softmax of the asked logits, also where these are far below the others", () => {
+  const routing = topKRouter({ k: 2 })(tensor([[2, 1, 0]]));
+  for (const gap of [0, 50, 100, 200, 1e4]) {
+    const logits = tensor([[0, -1, gap]], { requiresGrad: true });
+    const { gate } = withLogits(routing, logits);
+    expect(numbers(gate)[0]).toBeCloseTo(1 / (1 + Math.exp(-1)), 6);
+    gate.slice({ end: 1 }).sum().backward();
+    const g = Math.exp(-1) / (1 + Math.exp(-1)) ** 2;
+    [g, -g, 0].forEach((expected, i) => {
+      expect(numbers(logits.grad as Tensor)[i]).toBeCloseTo(expected, 6);
+    });
+  }
+  const full = topKRouter({ k: 2, dropPolicy: "next-best", capacityFactor: 0.5 });
+  const crowded = full(
+    tensor([
+      [200, 200, 1, 0],
+      [200, 200, 1, 0],
+    ]),
+  );
+  expect(numbers(crowded.gate).every(Number.isFinite)).toBe(true);
+});
