@@ -156,7 +156,7 @@ test("order of softmax and top-k: softmax last when normalised, first when not",
   });
 });
 
-test("renormalising before or after dropping: before", () => {
+test("renormalising and dropping: gates are normalised before", () => {
   // C = 1: both tokens get their first choice, neither its second.
   const logits = logitsOf([
     [0.8, 0.2],
@@ -172,7 +172,7 @@ test("renormalising before or after dropping: before", () => {
   expect(deepspeedTop2).toBe(1);
 });
 
-test("noise: in the choice only, or in the gate too", () => {
+test("noise: in the choice, and in the gate of noisy top-k only", () => {
   const [T, E] = [6, 3];
   const rows = Array.from({ length: T }, (_, t) => [t / 4, 1, 0]);
   const logits = tensor(rows, { dtype: "float64" });
