@@ -74,7 +74,7 @@ export { RouterModule } from "./nn/router.ts";
 export { NoisyTopKRouter, noisyTopKRouter, type NoisyTopKRouterOptions } from "./nn/noisyTopK.ts";
 export { ledger, type MoELedger } from "./nn/ledger.ts";
 export { Dropout } from "./nn/dropout.ts";
-export { type AttentionOptions, MultiHeadAttention, rotate } from "./nn/attention.ts";
+export { type AttentionOptions, MultiHeadAttention, type PaddingMask, rotate } from "./nn/attention.ts";
 export { RMSNorm, Transformer, type TransformerMoE, type TransformerOptions } from "./nn/transformer.ts";
 
 // Optimisers

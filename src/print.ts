@@ -90,7 +90,8 @@ function isWide(finite: readonly number[], dtype: DType): boolean {
   const own = dtype === "float32" ? Math.fround : (x: number) => x;
   const sizes = finite.map(Math.abs).filter((x) => x > 0);
   if (sizes.length === 0) return false;
-  const [largest, smallest] = [Math.max(...sizes), Math.min(...sizes)];
+  // Not Math.max(...sizes): seven dims have 6⁷ edges, too many for the arguments of one call.
+  const [largest, smallest] = [sizes.reduce((a, b) => Math.max(a, b)), sizes.reduce((a, b) => Math.min(a, b))];
   return largest >= (dtype === "float32" ? 1e6 : 1e8) || smallest < own(1e-4) || own(largest / smallest) > 1000;
 }
 

@@ -43,7 +43,7 @@ export function checkSizes(op: string, shape: Shape): Shape {
       throw rangeError(op, "shape", show(shape), "sizes that are integers of at least 0");
     }
   }
-  checkSize(op, "shape", shape);
+  checkSize(op, "the tensor", shape);
   return shape;
 }
 

@@ -161,7 +161,12 @@ export function checkpoint<A extends Args>(fn: (...args: A) => Tensor): (...args
     };
     const given = places.map((i) => args[i] as Tensor);
     if (!state.recording) return run(given);
-    const [{ value, outside }, replay] = trackDraws(() => runApart(run, given));
+    const { generator } = state;
+    const [{ value, outside }, replayDraws] = trackDraws(() => runApart(run, given));
+    const read = [...given, ...outside];
+    if (!read.some((x) => x.requiresGrad)) return value;
+    // manualSeed may have put another default generator in its place by then.
+    const replay = withGenerator(generator ?? state.generator, replayDraws);
     const op: AnyOp = {
       name: "checkpoint",
       inputs: [],
@@ -175,9 +180,25 @@ export function checkpoint<A extends Args>(fn: (...args: A) => Tensor): (...args
         return inputs.map((_, i) => () => all()[i]);
       },
     };
-    return applyOp(op, [...given, ...outside], []);
+    return applyOp(op, read, []);
   };
 }
+
+type Replay = <T>(fn: () => T) => T;
+
+/** A replay during which the default generator is the given one. */
+const withGenerator =
+  (generator: SharedState["generator"], replay: Replay): Replay =>
+  (fn) => {
+    const state = shared();
+    const before = state.generator;
+    state.generator = generator;
+    try {
+      return replay(fn);
+    } finally {
+      state.generator = before;
+    }
+  };
 
 /** Runs fn on leaves in place of its inputs, and finds what else of the outside its result depends on. */
 function runApart(run: (inputs: readonly Tensor[]) => Tensor, given: readonly Tensor[]) {
@@ -199,7 +220,7 @@ function runApart(run: (inputs: readonly Tensor[]) => Tensor, given: readonly Te
     else outside.add(x);
   }
   // Not y itself: its graph is what a checkpoint lets go.
-  return { value: { storage: y.storage, shape: y.shape }, outside: [...outside] };
+  return { value: y.detach(), outside: [...outside] };
 }
 
 function withMade<T>(state: SharedState, made: Set<Tensor>, fn: () => T): T {
@@ -219,7 +240,7 @@ function again(
   inputs: readonly Tensor[],
   outside: readonly Tensor[],
   g: Tensor,
-  replay: <T>(fn: () => T) => T,
+  replay: Replay,
 ): Tensor[] {
   const record = shared().recording;
   const aliases = inputs.map((x, i) => aliasOf("checkpoint", x, i));

@@ -182,6 +182,22 @@ describe("tensor", () => {
       new TypeError("tensor: data has a Tensor, expected a number, nested lists of numbers, or a typed array"),
     ],
     [
+      "a list that contains itself",
+      () => {
+        const endless: never[] = [];
+        endless.push(endless as never);
+        return tensor(endless);
+      },
+      new RangeError(
+        "tensor: data has more than 64 levels of lists, expected at most 64 (does a list contain itself?)",
+      ),
+    ],
+    [
+      "a word for requiresGrad",
+      () => tensor([1], { requiresGrad: "no" as never }),
+      new TypeError('tensor: requiresGrad has "no", expected true or false'),
+    ],
+    [
       "a BigInt64Array",
       () => tensor(BigInt64Array.of(1n)),
       new TypeError('tensor: data has "BigInt64Array", expected a typed array of numbers'),
@@ -321,6 +337,11 @@ describe("filled tensors", () => {
       new TypeError("zeros: shape has 3, expected a list of sizes (such as [2, 3])"),
     ],
     [
+      "more elements than a tensor can have",
+      () => zeros([2 ** 16, 2 ** 16]),
+      new RangeError("zeros: the tensor has shape [65536, 65536], expected at most 2147483647 elements (2³¹ − 1)"),
+    ],
+    [
       "a negative size of eye",
       () => eye(-1),
       new RangeError("eye: shape has [-1, -1], expected sizes that are integers of at least 0"),
@@ -403,6 +424,16 @@ describe("arange", () => {
       "nothing",
       () => arange(undefined as never),
       new TypeError("arange: start has undefined, expected a finite number"),
+    ],
+    [
+      "more numbers than a tensor can have",
+      () => arange(2 ** 31),
+      new RangeError("arange: the range has 2147483648 numbers, expected at most 2147483647 (2³¹ − 1)"),
+    ],
+    [
+      "a fourth number",
+      () => arange(0, 1, 2, 3 as never),
+      new TypeError("arange: options has 3, expected an object with dtype, requiresGrad"),
     ],
     [
       "half steps in int32",
@@ -491,6 +522,11 @@ describe("random tensors", () => {
       "an unknown option",
       () => rand([2], { seed: 1 } as never),
       new TypeError('rand: options has the name "seed", expected dtype, requiresGrad, rng'),
+    ],
+    [
+      "a seed in place of a generator",
+      () => randn([2], { rng: 7 as never }),
+      new TypeError("randn: rng has 7, expected a Generator (make one with new Generator(seed))"),
     ],
     [
       "randint of nothing",

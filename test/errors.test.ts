@@ -1,12 +1,16 @@
 import { describe, expect, test } from "vitest";
 import {
+  checkBoolean,
   checkDtype,
+  checkFunction,
   checkInteger,
   checkNumber,
   checkOptions,
   checkRank,
   checkShape,
   checkSynchronous,
+  checkTensor,
+  checkTensors,
   rangeError,
   sameShape,
   show,
@@ -154,6 +158,34 @@ describe("checks", () => {
     ],
   ])("%s is refused", (_, check, error) => {
     expect(check).toThrow(error);
+  });
+});
+
+describe("checks of kinds", () => {
+  const x = zeros([2]);
+
+  test("let through what they are for", () => {
+    expect(() => {
+      checkTensor("op", "x", x);
+      checkTensors("op", "xs", [x, x]);
+      checkBoolean("op", "on", false);
+      checkFunction("op", "fn", () => 0);
+    }).not.toThrow();
+  });
+
+  test.each<[string, () => void, string]>([
+    ["no tensor", () => checkTensor("op", "x", [1]), "op: x has [1], expected a tensor (make one with tensor())"],
+    ["a tensor for a list", () => checkTensors("op", "xs", x), "op: xs has a Tensor, expected a list of tensors"],
+    [
+      "a list with something else",
+      () => checkTensors("op", "xs", [x, null]),
+      "op: entry 1 of xs has null, expected a tensor (make one with tensor())",
+    ],
+    ["a word for a boolean", () => checkBoolean("op", "on", "false"), 'op: on has "false", expected true or false'],
+    ["a boolean, with a why", () => checkBoolean("op", "on", 1, "why"), "op: on has 1, expected true or false (why)"],
+    ["what cannot be called", () => checkFunction("op", "fn", 3), "op: fn has 3, expected a function"],
+  ])("refuse %s", (_, check, message) => {
+    expect(check).toThrow(new TypeError(message));
   });
 });
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Generator } from "../src/index.ts";
+import { Generator, manualSeed, ones } from "../src/index.ts";
+import { trackDraws } from "../src/random.ts";
 
 const draw = (n: number, next: () => number): number[] => Array.from({ length: n }, next);
 const mean = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0) / list.length;
@@ -100,12 +101,9 @@ describe("streams", () => {
 describe("uniform", () => {
   test("is a multiple of 2⁻²⁴ in [0, 1), and so exact in float32", () => {
     const rng = new Generator(1);
-    for (const x of draw(10_000, () => rng.uniform())) {
-      expect(x).toBeGreaterThanOrEqual(0);
-      expect(x).toBeLessThan(1);
-      expect(Math.fround(x)).toBe(x);
-      expect(Number.isInteger(x * 2 ** 24)).toBe(true);
-    }
+    const list = draw(10_000, () => rng.uniform());
+    expect(list.filter((x) => !(x >= 0 && x < 1))).toEqual([]);
+    expect(list.filter((x) => Math.fround(x) !== x || !Number.isInteger(x * 2 ** 24))).toEqual([]);
   });
 
   test("has mean ½, variance 1⁄12 and even cells", () => {
@@ -240,6 +238,40 @@ describe("permutation", () => {
   });
 });
 
+describe("trackDraws", () => {
+  // Draws are noted in the state that all copies of the library share, which is there from the first op on.
+  ones([1]).neg();
+  const kinds = fc.array(fc.constantFrom("uniform", "normal", "bits", "gumbel"), { maxLength: 6 });
+
+  test("replays the numbers that a function drew, and leaves every generator where it was", () => {
+    fc.assert(
+      fc.property(fc.integer(), kinds, kinds, (seed, before, inside) => {
+        const [rng, other] = [new Generator(seed), new Generator(seed + 1)];
+        for (const kind of before) rng[kind]();
+        const run = () => inside.map((kind) => [rng[kind](), other[kind]()]);
+        const [first, replay] = trackDraws(run);
+        // What comes next, and that it comes whether or not there was a replay.
+        const next = rng.normal();
+        expect(replay(run)).toEqual(first);
+        const after = rng.normal();
+        const plain = new Generator(seed);
+        for (const kind of [...before, ...inside]) plain[kind]();
+        expect([next, after]).toEqual([plain.normal(), plain.normal()]);
+      }),
+    );
+  });
+
+  test("nests: the outer one replays what the inner one drew", () => {
+    const rng = new Generator(3);
+    const [[a, b, c], replay] = trackDraws(() => {
+      const first = rng.bits();
+      const [second] = trackDraws(() => rng.bits());
+      return [first, second, rng.bits()];
+    });
+    expect(replay(() => draw(3, () => rng.bits()))).toEqual([a, b, c]);
+  });
+});
+
 describe("what is refused", () => {
   test.each([
     [
@@ -251,6 +283,14 @@ describe("what is refused", () => {
       new RangeError("Generator: seed has 9007199254740992, expected an integer (of at most 2⁵³ − 1 in size)"),
     ],
     [() => new Generator(undefined as never), new TypeError("Generator: seed has undefined, expected an integer")],
+    [
+      () => manualSeed(0.5),
+      new RangeError("manualSeed: seed has 0.5, expected an integer (of at most 2⁵³ − 1 in size)"),
+    ],
+    [
+      () => new Generator(1).split(undefined as never),
+      new TypeError("split: label has undefined, expected a text or a number"),
+    ],
     [() => new Generator(1).integer(0), new RangeError("integer: n has 0, expected an integer from 1 to 4294967296")],
     [
       () => new Generator(1).integer(1.5),

@@ -44,6 +44,10 @@ describe("sizes and strides", () => {
     [[1.5], new RangeError("op: shape has [1.5], expected sizes that are integers of at least 0")],
     [[Number.NaN], new RangeError("op: shape has [NaN], expected sizes that are integers of at least 0")],
     [["2"], new RangeError('op: shape has ["2"], expected sizes that are integers of at least 0')],
+    [
+      [2 ** 16, 2 ** 15],
+      new RangeError("op: the tensor has shape [65536, 32768], expected at most 2147483647 elements (2³¹ − 1)"),
+    ],
     [3, new TypeError("op: shape has 3, expected a list of sizes (such as [2, 3])")],
     [Int32Array.of(2), new TypeError("op: shape has [2], expected a list of sizes (such as [2, 3])")],
   ])("checkSizes refuses %o", (shape, error) => {
@@ -85,6 +89,12 @@ describe("dims", () => {
     [() => checkDims("op", [0, -2], 2), "op: dim has [0, -2], expected each dim once"],
   ])("that are not there, or named twice, are refused: %s", (call, message) => {
     expect(call).toThrow(new RangeError(message));
+  });
+
+  test("that are neither a number nor a list are refused", () => {
+    expect(() => checkDims("op", "0" as never, 2)).toThrow(
+      new TypeError('op: dim has "0", expected an integer or a list of them'),
+    );
   });
 
   test("reduced are dropped, or kept with size 1", () => {

@@ -10,10 +10,12 @@ import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import {
   checkDtype,
+  checkInteger,
   checkNumber,
   checkOptions,
   checkRank,
   checkShape,
+  checkTensor,
   rangeError,
   show,
   typeError,
@@ -46,7 +48,7 @@ export const crossEntropyKernel: Kernel<LossAttrs> = {
   reference(out, [x, target], { C, ignoreIndex, smoothing }) {
     for (let n = 0; n < out.length; n++) {
       const row = Array.from(x.subarray(n * C, (n + 1) * C));
-      const m = Math.max(...row);
+      const m = row.reduce((a, b) => Math.max(a, b));
       const lse = m + Math.log(row.reduce((sum, v) => sum + Math.exp(v - m), 0));
       const q = row.map((_, c) => (c === target[n] ? 1 - smoothing : 0) + smoothing / C);
       // A class with no share in the target may have −∞, and 0 · ∞ is NaN.
@@ -150,9 +152,14 @@ function countRows(
 const rowCount = (op: string, target: Tensor, ignoreIndex: number, like: Tensor): Tensor =>
   like.make(run(countKernel, [target], { op, ignoreIndex }, [], like.dtype), null);
 
-function checkLoss(op: string, x: Tensor, target: Tensor): void {
-  checkRank(op, op === "nllLoss" ? "logProbs" : "logits", x.shape, 2, "rows and classes; reshape other dims into rows");
-  checkDtype(op, op === "nllLoss" ? "logProbs" : "logits", x.dtype, ["float32", "float64"]);
+function checkLoss(op: string, x: Tensor, target: Tensor, ignoreIndex: number): void {
+  const name = op === "nllLoss" ? "logProbs" : "logits";
+  checkTensor(op, name, x);
+  checkTensor(op, "target", target);
+  checkRank(op, name, x.shape, 2, "rows and classes; reshape other dims into rows");
+  if (x.shape[1] === 0) throw rangeError(op, name, `shape ${show(x.shape)}`, "at least one class");
+  checkDtype(op, name, x.dtype, ["float32", "float64"]);
+  checkInteger(op, "ignoreIndex", ignoreIndex, -(2 ** 31), 2 ** 31 - 1);
   checkDtype(op, "target", target.dtype, ["int32"], "class indices; convert with to()");
   checkShape(op, "target", target.shape, [x.shape[0]], "one class per row");
 }
@@ -164,13 +171,13 @@ function checkLoss(op: string, x: Tensor, target: Tensor): void {
  *
  * Shapes   logits [N, C], target int32 [N] → scalar, or [N] with reduction "none"
  * Error    float32: a row is computed in float64 and rounded once
- * Throws   RangeError for a class that is not there, or a mean over no rows; TypeError unless target is int32
+ * Throws   RangeError for a class that is not there, no classes, or a mean over no rows; TypeError unless target is int32
  * Source   PyTorch's cross_entropy, names and defaults
  */
 export function crossEntropy(logits: Logits, target: Tensor, options: CrossEntropyOptions = {}): Tensor {
   checkOptions("crossEntropy", options, ["reduction", "ignoreIndex", "labelSmoothing"]);
   const { reduction = "mean", ignoreIndex = -100, labelSmoothing = 0 } = options;
-  checkLoss("crossEntropy", logits, target);
+  checkLoss("crossEntropy", logits, target, ignoreIndex);
   checkNumber("crossEntropy", "labelSmoothing", labelSmoothing, "a number from 0 to 1", (e) => e >= 0 && e <= 1);
   const count = reduction === "mean" ? rowCount("crossEntropy", target, ignoreIndex, logits) : 1;
   return reduceLoss("crossEntropy", rowLosses(logits, target, ignoreIndex, labelSmoothing), reduction, count);
@@ -189,7 +196,7 @@ export function nllLoss(
 ): Tensor {
   checkOptions("nllLoss", options, ["reduction", "ignoreIndex"]);
   const { reduction = "mean", ignoreIndex = -100 } = options;
-  checkLoss("nllLoss", logProbs, target);
+  checkLoss("nllLoss", logProbs, target, ignoreIndex);
   const [N, C] = logProbs.shape;
   const attrs = { C, ignoreIndex, smoothing: 0 };
   const kernel = { ...targetsKernel, check: ([t]: readonly Flat[]) => checkTargets("nllLoss", t, C, ignoreIndex) };
@@ -203,10 +210,15 @@ export function nllLoss(
  * Mean squared error: mean of (x − target)² over all elements.
  *
  * Shapes   x and target alike → scalar, or their shape with reduction "none"
- * Throws   RangeError when the shapes differ (nothing is broadcast) or a mean is over nothing
+ * Throws   RangeError when the shapes differ (nothing is broadcast) or a mean is over nothing, TypeError for int32 or mixed
+ *          dtypes
  */
 export function mseLoss(x: Tensor, target: Tensor, options: { reduction?: Reduction | undefined } = {}): Tensor {
   checkOptions("mseLoss", options, ["reduction"]);
+  checkTensor("mseLoss", "x", x);
+  checkTensor("mseLoss", "target", target);
+  checkDtype("mseLoss", "x", x.dtype, ["float32", "float64"]);
+  checkDtype("mseLoss", "target", target.dtype, [x.dtype], "the dtype of x");
   checkShape("mseLoss", "target", target.shape, x.shape, "the shape of x");
   const { reduction = "mean" } = options;
   if (reduction === "mean" && x.size === 0) throw rangeError("mseLoss", "x", "no element", "at least one for a mean");

@@ -12,8 +12,18 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
-import type { Routing } from "../routing/record.ts";
+import {
+  checkDtype,
+  checkInteger,
+  checkRank,
+  checkShape,
+  checkTensor,
+  rangeError,
+  show,
+  typeError,
+} from "../errors.ts";
+import type { Routing, SlotMaps } from "../routing/record.ts";
+import { MAX_SIZE } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 
 interface Width {
@@ -73,6 +83,29 @@ const mapsOf = (routing: Routing): Maps => [
   routing.tokenOffsets,
   routing.offsets,
 ];
+
+/** Throws unless the maps are int32 tensors of the sizes that belong to T tokens, E experts and S slots. */
+export function checkSlotMaps(op: string, prefix: string, maps: SlotMaps, T: number, E: number, S: number): void {
+  const sizes = { tokenOfSlot: S, expertOfSlot: S, offsets: E + 1, slotsOfToken: S, tokenOffsets: T + 1 };
+  for (const [name, size] of Object.entries(sizes)) {
+    const map = maps[name as keyof SlotMaps];
+    checkTensor(op, prefix + name, map);
+    checkDtype(op, prefix + name, map.dtype, ["int32"]);
+    checkShape(op, prefix + name, map.shape, [size], `${T} tokens, ${E} experts, ${S} slots`);
+  }
+}
+
+/** Throws a TypeError unless the routing is one, a RangeError unless its maps have the sizes that it names. */
+export function checkRouting(op: string, argument: string, routing: Routing): void {
+  if (routing === null || typeof routing !== "object") {
+    throw typeError(op, argument, show(routing), "a Routing", "what a router returns");
+  }
+  const { numTokens: T, numExperts: E, numSlots: S } = routing;
+  checkInteger(op, `${argument}.numTokens`, T, 0, MAX_SIZE);
+  checkInteger(op, `${argument}.numExperts`, E, 1, MAX_SIZE);
+  checkInteger(op, `${argument}.numSlots`, S, 0, MAX_SIZE);
+  checkSlotMaps(op, `${argument}.`, routing, T, E, S);
+}
 
 /** y[s, :] = x[token(s), :] for granted slots, else 0. */
 const gatherSlots: OpFn<[x: Tensor, ...Maps]> = defineOp({
@@ -196,10 +229,12 @@ export const zeroTail: OpFn<[x: Tensor, offsets: Tensor]> = defineOp({
  *
  * Shapes   x [T, D] → y [S, D], in slot order, so that each expert's rows are neighbours
  * Error    exact; the gradient of a token is accumulated in float64 over its slots
- * Throws   RangeError when x does not have the routing's number of tokens
+ * Throws   RangeError when x does not have the routing's number of tokens, TypeError for what is no routing
  * Source   P·X of Zhou et al. 2022, Section 3.2, with P = one-hot of token(s)
  */
 export function dispatch(x: Tensor, routing: Routing): Tensor {
+  checkTensor("dispatch", "x", x);
+  checkRouting("dispatch", "routing", routing);
   checkRank("dispatch", "x", x.shape, 2, "tokens and features");
   if (x.shape[0] !== routing.numTokens) {
     throw rangeError("dispatch", "x", `shape ${show(x.shape)}`, `${routing.numTokens} rows`, "one per routed token");
@@ -214,10 +249,13 @@ export function dispatch(x: Tensor, routing: Routing): Tensor {
  *
  * Shapes   h [S, D] in slot order, gate [S] → y [T, D]
  * Error    float32: each product is rounded once, their sum accumulated in float64 in order of choice
- * Throws   RangeError when h or gate do not have one row per slot, TypeError for mixed dtypes
+ * Throws   RangeError when h or gate do not have one row per slot, TypeError for mixed dtypes or what is no routing
  * Source   Eq. 4 of Zhou et al. 2022
  */
 export function combine(h: Tensor, gate: Tensor, routing: Routing): Tensor {
+  checkTensor("combine", "h", h);
+  checkTensor("combine", "gate", gate);
+  checkRouting("combine", "routing", routing);
   checkRank("combine", "h", h.shape, 2, "slots and features");
   if (h.shape[0] !== routing.numSlots) {
     throw rangeError("combine", "h", `shape ${show(h.shape)}`, `${routing.numSlots} rows`, "one per slot");

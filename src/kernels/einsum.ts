@@ -7,7 +7,7 @@
  * pair is one batched matrix product: letters of both that stay are its batch, letters of both that go are its inner dim.
  * Everything is made of ops, so it has gradients of every order and runs on every device.
  */
-import { rangeError, show, typeError } from "../errors.ts";
+import { checkDtype, checkTensor, rangeError, show, typeError } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 import { matmul } from "./matmul.ts";
 
@@ -142,6 +142,13 @@ function contract(a: Lettered, b: Lettered, needed: ReadonlySet<string>, sizes: 
   return { x: matmul(left, right).reshape(letters.map((l) => sizes.get(l) as number)), letters };
 }
 
+function checkOperand(i: number, x: Tensor, operands: readonly Tensor[]): void {
+  checkTensor("einsum", `operand ${i}`, x);
+  if (operands.length === 1) return;
+  checkDtype("einsum", `operand ${i}`, x.dtype, ["float32", "float64"], "convert integers with to()");
+  checkDtype("einsum", `operand ${i}`, x.dtype, [operands[0].dtype], "the dtype of operand 0");
+}
+
 /**
  * Sum of products in Einstein's notation.
  *
@@ -153,11 +160,13 @@ function contract(a: Lettered, b: Lettered, needed: ReadonlySet<string>, sizes: 
  *
  * Shapes   one letter per dim; a letter has one size everywhere
  * Error    one rounding per pair of operands, as matmul
- * Throws   RangeError when the equation does not fit the operands, TypeError for int32 or mixed dtypes
+ * Throws   RangeError when the equation does not fit the operands, TypeError for products of int32 or mixed
+ *          dtypes, or an operand that is no tensor
  * Source   numpy.einsum, torch.einsum
  */
 export function einsum(equation: string, ...operands: readonly Tensor[]): Tensor {
   if (operands.length === 0) throw typeError("einsum", "the list of operands", "no entry", "at least one tensor");
+  for (const [i, x] of operands.entries()) checkOperand(i, x, operands);
   const { inputs, output } = parse(equation, operands);
   const sizes = sizesOf(equation, operands, inputs);
   const terms = operands.map((x, i): Lettered => {

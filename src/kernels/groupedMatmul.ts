@@ -13,7 +13,17 @@ import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { hostValue } from "../device/storage.ts";
-import { checkDtype, checkInteger, checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
+import {
+  checkDtype,
+  checkInteger,
+  checkRank,
+  checkShape,
+  checkTensor,
+  isTensor,
+  rangeError,
+  show,
+  typeError,
+} from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 import { gemm, gemmReference, matrix } from "./gemm.ts";
 import { offsetsKernel } from "./sort.ts";
@@ -197,6 +207,8 @@ const groupOffsets: OpFn<[groupSizes: Tensor], [S: number]> = defineOp({
  * Source   jax.lax.ragged_dot, torch's grouped_mm
  */
 export function groupedMatmul(x: Tensor, w: Tensor, groupSizes: readonly number[] | Int32Array | Tensor): Tensor {
+  checkTensor("groupedMatmul", "x", x);
+  checkTensor("groupedMatmul", "w", w);
   checkRank("groupedMatmul", "x", x.shape, 2, "rows and features");
   checkRank("groupedMatmul", "w", w.shape, 3, "groups, inputs and outputs");
   checkDtype("groupedMatmul", "x", x.dtype, ["float32", "float64"]);
@@ -217,11 +229,10 @@ function sizesTensor(like: Tensor, sizes: readonly number[] | Int32Array | Tenso
     checkShape("groupedMatmul", "groupSizes", [data.length], [E], "one size per matrix of w");
     return like.make(hostValue(data, [E]), null);
   }
-  const tensor = sizes as Tensor;
-  if (tensor?.dtype === undefined) {
+  if (!isTensor(sizes)) {
     throw typeError("groupedMatmul", "groupSizes", show(sizes), "numbers, an Int32Array or an int32 tensor");
   }
-  checkDtype("groupedMatmul", "groupSizes", tensor.dtype, ["int32"]);
-  checkShape("groupedMatmul", "groupSizes", tensor.shape, [E], "one size per matrix of w");
-  return tensor;
+  checkDtype("groupedMatmul", "groupSizes", sizes.dtype, ["int32"]);
+  checkShape("groupedMatmul", "groupSizes", sizes.shape, [E], "one size per matrix of w");
+  return sizes;
 }

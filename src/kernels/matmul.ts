@@ -9,7 +9,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, rangeError, show, typeError } from "../errors.ts";
+import { checkDtype, checkTensor, rangeError, show, typeError } from "../errors.ts";
 import { broadcastShapes, broadcastStrides, type Shape, sizeOf, stridesOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { gemm, gemmReference, matrix } from "./gemm.ts";
@@ -103,6 +103,7 @@ function checkMatmul(a: Tensor, b: Tensor): void {
     ["a", a],
     ["b", b],
   ] as const) {
+    checkTensor("matmul", name, x);
     checkDtype("matmul", name, x.dtype, ["float32", "float64"], "convert integers with to()");
     if (x.shape.length === 0) throw rangeError("matmul", name, "shape []", "at least 1 dim", "scale with mul");
   }

@@ -9,7 +9,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, checkNumber, checkOptions, checkShape, rangeError } from "../errors.ts";
+import { checkDtype, checkNumber, checkOptions, checkShape, checkTensor, rangeError } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 
 interface NormAttrs {
@@ -66,16 +66,24 @@ const normalizeOp: OpFn<[x: Tensor], [eps: number, centre: boolean]> = defineOp(
   ],
 });
 
-function normalize(op: string, x: Tensor, weight: Tensor | null, bias: Tensor | null, eps: number, centre: boolean) {
-  checkDtype(op, "x", x.dtype, ["float32", "float64"], "convert integers with to()");
+/** Throws unless eps is a number of at least 0. */
+export const checkEps = (op: string, eps: unknown): void =>
   checkNumber(op, "eps", eps, "a number of at least 0", (e) => e >= 0);
+
+function normalize(op: string, x: Tensor, weight: Tensor | null, bias: Tensor | null, eps: number, centre: boolean) {
+  checkTensor(op, "x", x);
+  checkDtype(op, "x", x.dtype, ["float32", "float64"], "convert integers with to()");
+  checkEps(op, eps);
   const D = x.shape[x.shape.length - 1];
   if (!(D > 0)) throw rangeError(op, "x", D === 0 ? "an empty last dim" : "no dims", "at least one feature");
   for (const [name, p] of [
     ["weight", weight],
     ["bias", bias],
   ] as const) {
-    if (p !== null) checkShape(op, name, p.shape, [D], "one entry per feature");
+    if (p === null) continue;
+    checkTensor(op, name, p);
+    checkShape(op, name, p.shape, [D], "one entry per feature");
+    checkDtype(op, name, p.dtype, [x.dtype], "the dtype of x");
   }
   const y = normalizeOp(x, eps, centre);
   const scaled = weight === null ? y : y.mul(weight);

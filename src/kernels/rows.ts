@@ -11,25 +11,35 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkDtype, checkInteger, checkRank, checkShape, rangeError, show, typeError } from "../errors.ts";
+import {
+  checkDtype,
+  checkInteger,
+  checkRank,
+  checkShape,
+  checkTensor,
+  rangeError,
+  show,
+  typeError,
+} from "../errors.ts";
 import { checkDim } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Span, spanOf } from "./reduce.ts";
 
 interface IndexAttrs extends Span {
-  /** For messages. */
+  /** For messages: who asks, and what it calls the index. */
   readonly op: string;
+  readonly argument?: string;
   /** How many entries the index has along the dim; `n` is the size that they point into. */
   readonly M: number;
 }
 
 /** Throws a RangeError unless every index is from 0 to n − 1. */
-export function checkIndices(index: Flat, op: string, n: number): void {
+export function checkIndices(index: Flat, op: string, n: number, argument = "index"): void {
   const bad = index.findIndex((i) => i < 0 || i >= n);
   if (bad >= 0) {
     throw rangeError(
       op,
-      "index",
+      argument,
       `${index[bad]} at flat index ${bad}`,
       n === 0 ? "none, as the dim is empty" : `indices from 0 to ${n - 1}`,
     );
@@ -59,7 +69,7 @@ export const indexSelectKernel: Kernel<IndexAttrs> = {
 /** Error    float32: accumulated in float64, rounded once */
 export const indexAddKernel: Kernel<IndexAttrs> = {
   name: "indexAdd",
-  check: ([, index], { op, n }) => checkIndices(index, op, n),
+  check: ([, index], { op, n, argument }) => checkIndices(index, op, n, argument),
   reference(out, [src, index], { outer, n, inner, M }) {
     for (let o = 0; o < outer; o++) {
       for (let k = 0; k < n; k++) {
@@ -128,37 +138,27 @@ export const scatterAddKernel: Kernel<IndexAttrs> = {
   },
 };
 
-const indexSelectOp: OpFn<[x: Tensor, index: Tensor], [dim: number]> = defineOp({
+/** Rows of x by their index along a dim counted from the front. `op` is the name that an error gives. */
+export const selectRows: OpFn<[x: Tensor, index: Tensor], [dim: number, op: string]> = defineOp({
   name: "indexSelect",
   inputs: ["x", "index"],
-  forward([x, index], dim) {
+  forward([x, index], dim, op) {
     const shape = x.shape.map((n, d) => (d === dim ? index.size : n));
-    return run(
-      indexSelectKernel,
-      [x, index],
-      { op: "indexSelect", M: index.size, ...spanOf(x.shape, dim) },
-      shape,
-      x.dtype,
-    );
+    return run(indexSelectKernel, [x, index], { op, M: index.size, ...spanOf(x.shape, dim) }, shape, x.dtype);
   },
-  vjp: (g, { inputs: [x, index], attrs: [dim] }) => [() => rowSums(g, index, dim, x.shape[dim]), null],
+  vjp: (g, { inputs: [x, index], attrs: [dim, op] }) => [() => rowSums(g, index, dim, x.shape[dim], op, "index"), null],
 });
 
-/** Rows of src added up by their index: indexAdd into zeros. */
-const rowSums: OpFn<[src: Tensor, index: Tensor], [dim: number, n: number]> = defineOp({
+/** Rows of src added up by their index: indexAdd into zeros. `op` and `argument` are the names that an error gives. */
+const rowSums: OpFn<[src: Tensor, index: Tensor], [dim: number, n: number, op: string, argument: string]> = defineOp({
   name: "indexAdd",
   inputs: ["src", "index"],
-  forward([src, index], dim, n) {
+  forward([src, index], dim, n, op, argument) {
     const shape = src.shape.map((size, d) => (d === dim ? n : size));
-    return run(
-      indexAddKernel,
-      [src, index],
-      { op: "indexAdd", M: index.size, ...spanOf(shape, dim) },
-      shape,
-      src.dtype,
-    );
+    const attrs = { op, argument, M: index.size, ...spanOf(shape, dim) };
+    return run(indexAddKernel, [src, index], attrs, shape, src.dtype);
   },
-  vjp: (g, { inputs: [, index], attrs: [dim] }) => [() => indexSelectOp(g, index, dim), null],
+  vjp: (g, { inputs: [, index], attrs: [dim, , op] }) => [() => selectRows(g, index, dim, op), null],
 });
 
 const gatherOp: OpFn<[x: Tensor, index: Tensor], [dim: number]> = defineOp({
@@ -182,14 +182,16 @@ const elementSums: OpFn<[src: Tensor, index: Tensor], [dim: number, n: number]> 
 });
 
 function checkPair(op: string, x: Tensor, src: Tensor): void {
+  checkTensor(op, "src", src);
   if (x.dtype !== src.dtype) {
     throw typeError(op, "the pair x, src", `dtypes ${x.dtype} and ${src.dtype}`, "one dtype", "convert one with to()");
   }
 }
 
-function checkIndex(op: string, x: Tensor, dim: number, index: Tensor, rank: number): number {
-  checkDtype(op, "index", index.dtype, ["int32"], "convert with to()");
-  checkRank(op, "index", index.shape, rank, rank === 1 ? "one entry per row" : "one entry per element, the dims of x");
+function checkIndex(op: string, x: Tensor, dim: number, index: Tensor, rank: number, argument = "index"): number {
+  checkTensor(op, argument, index);
+  checkDtype(op, argument, index.dtype, ["int32"], "convert with to()");
+  checkRank(op, argument, index.shape, rank, rank === 1 ? "one entry per row" : "one entry per element, the dims of x");
   if (x.shape.length === 0) throw rangeError(op, "x", "shape []", "at least 1 dim");
   return checkDim(op, dim, x.shape.length);
 }
@@ -202,7 +204,8 @@ function checkIndex(op: string, x: Tensor, dim: number, index: Tensor, rank: num
  * Throws   RangeError for an index that is not there, TypeError unless index is int32
  */
 export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
-  return indexSelectOp(x, index, checkIndex("indexSelect", x, dim, index, 1));
+  checkTensor("indexSelect", "x", x);
+  return selectRows(x, index, checkIndex("indexSelect", x, dim, index, 1), "indexSelect");
 }
 
 /**
@@ -213,6 +216,7 @@ export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
  * Throws   RangeError for an index that is not there or a src of another shape, TypeError for dtypes
  */
 export function indexAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
+  checkTensor("indexAdd", "x", x);
   const d = checkIndex("indexAdd", x, dim, index, 1);
   checkPair("indexAdd", x, src);
   checkShape(
@@ -222,7 +226,7 @@ export function indexAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Te
     x.shape.map((n, i) => (i === d ? index.size : n)),
     "x's, with one row per index",
   );
-  return x.add(rowSums(src, index, d, x.shape[d]));
+  return x.add(rowSums(src, index, d, x.shape[d], "indexAdd", "index"));
 }
 
 /**
@@ -233,6 +237,7 @@ export function indexAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Te
  * Source   torch.gather; NumPy's take_along_axis
  */
 export function gather(x: Tensor, dim: number, index: Tensor): Tensor {
+  checkTensor("gather", "x", x);
   const d = checkIndex("gather", x, dim, index, x.shape.length);
   return gatherOp(cropTo("gather", x, d, index), index, d);
 }
@@ -245,6 +250,7 @@ export function gather(x: Tensor, dim: number, index: Tensor): Tensor {
  * Source   torch.scatter_add
  */
 export function scatterAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
+  checkTensor("scatterAdd", "x", x);
   const d = checkIndex("scatterAdd", x, dim, index, x.shape.length);
   checkPair("scatterAdd", x, src);
   checkShape("scatterAdd", "src", src.shape, index.shape, "one entry per index");
@@ -267,10 +273,12 @@ export function scatterAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): 
  * Source   jax.ops.segment_sum
  */
 export function segmentSum(x: Tensor, segmentIds: Tensor, numSegments: number): Tensor {
-  checkIndex("segmentSum", x, 0, segmentIds, 1);
-  checkShape("segmentSum", "segmentIds", segmentIds.shape, [x.shape[0]], "one per row");
-  checkInteger("segmentSum", "numSegments", numSegments, 0, 2 ** 31 - 1);
-  return rowSums(x, segmentIds, 0, numSegments);
+  const op = "segmentSum";
+  checkTensor(op, "x", x);
+  checkIndex(op, x, 0, segmentIds, 1, "segmentIds");
+  checkShape(op, "segmentIds", segmentIds.shape, [x.shape[0]], "one per row");
+  checkInteger(op, "numSegments", numSegments, 0, 2 ** 31 - 1);
+  return rowSums(x, segmentIds, 0, numSegments, op, "segmentIds");
 }
 
 /** The part of x that an index of smaller other dims speaks of. */

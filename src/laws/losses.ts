@@ -1,7 +1,7 @@
 /** The laws of balance losses, and checkLoss, which tries them on yours. */
 import * as fc from "fast-check";
 import { tensor } from "../create.ts";
-import { show, typeError } from "../errors.ts";
+import { checkFunction } from "../errors.ts";
 import type { Routing } from "../routing/record.ts";
 import { topKRouter } from "../routing/tokenChoice.ts";
 import type { Tensor } from "../tensor.ts";
@@ -90,16 +90,19 @@ export const lossLaws: readonly Law<LossSubject>[] = [
   },
   {
     name: "finite gradient at balance",
-    statement: "At perfect balance the gradient is finite.",
-    formula: "|∂loss / ∂logits| < ∞ where f = P = 1/E",
+    statement: "At perfect balance the gradient is finite, and where all logits are alike.",
+    formula: "|∂loss / ∂logits| < ∞ where f = P = 1/E, or P = 1/E to the last bit",
     source: "a standard deviation has none there; V-MoE's loss was NaN",
     property: ({ loss }) =>
       holds(sizes, ({ E, rounds, k }) => {
-        const g = grad((x: Tensor) => loss(route(x, k)))(inTurn(E, rounds));
-        must(
-          g.data.every((x: number) => Number.isFinite(x)),
-          () => `the gradient is ${g}`,
-        );
+        const balanced = inTurn(E, rounds);
+        for (const logits of [balanced, balanced.zerosLike()]) {
+          const g = grad((x: Tensor) => loss(route(x, k)))(logits);
+          must(
+            g.data.every((x: number) => Number.isFinite(x)),
+            () => `the gradient is ${g}`,
+          );
+        }
       }),
   },
   {
@@ -111,6 +114,17 @@ export const lossLaws: readonly Law<LossSubject>[] = [
       holds(distinctTensor([4, 3]), (logits) => {
         const report = gradcheck((x: Tensor) => loss(route(x, 2)), [logits], { raiseException: false });
         must(report.ok, () => report.message);
+      }),
+  },
+  {
+    name: "dropped slots count",
+    statement: "What was asked for counts, granted or not: an expert that is full is no less wanted.",
+    formula: "loss(x, C) = loss(x, C = T)",
+    source: "Fedus et al. 2021, Eq. 5: f counts where the router sends tokens",
+    property: ({ loss }) =>
+      holds(distinctTensor([6, 3]), (logits) => {
+        const [a, b] = [loss(topKRouter({ k: 1, capacityFactor: 0.5 })(logits)).item(), loss(route(logits, 1)).item()];
+        must(close(a, b), () => `${a} with room for 1 token per expert, ${b} with room for all`);
       }),
   },
   {
@@ -141,7 +155,7 @@ export const lossLaws: readonly Law<LossSubject>[] = [
  */
 export function checkLoss(loss: RoutingLoss, options: CheckLossOptions = {}): LawResult[] {
   checkLawOptions("checkLoss", options, ["atBalance", "atCollapse"]);
-  if (typeof loss !== "function") throw typeError("checkLoss", "loss", show(loss), "a function of a Routing");
+  checkFunction("checkLoss", "loss", loss, "a function of a Routing");
   const { atBalance = 1, atCollapse = (E: number) => E } = options;
   return checkLaws("checkLoss", { loss, atBalance, atCollapse }, lossLaws, options);
 }

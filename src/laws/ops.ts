@@ -2,7 +2,7 @@
 import type { Arbitrary } from "fast-check";
 import { noGrad } from "../autograd.ts";
 import { randn } from "../create.ts";
-import { show, typeError } from "../errors.ts";
+import { checkFunction } from "../errors.ts";
 import { Generator } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
 import { grad } from "../transforms.ts";
@@ -141,6 +141,6 @@ export const opLaws: readonly Law<OpSubject>[] = [
  */
 export function checkOp(op: OpUnderTest, options: CheckOpOptions): LawResult[] {
   checkLawOptions("checkOp", options, ["inputs", "linear", "smooth", "atol", "rtol"]);
-  if (typeof op !== "function") throw typeError("checkOp", "op", show(op), "a function of tensors");
+  checkFunction("checkOp", "op", op, "a function of tensors");
   return checkLaws("checkOp", { op, options }, opLaws, { ...options, numRuns: options.numRuns ?? 25 });
 }

@@ -13,6 +13,13 @@ const byToken = (slots: readonly Slot[]): Map<number, Slot[]> => {
   return tokens;
 };
 
+/** Throws unless two tensors hold about the same numbers. */
+function same(name: string, x: Tensor, replayed: Tensor): void {
+  must(x.size === replayed.size, () => `${name} has ${x.size} elements, replayed ${replayed.size}`);
+  const bad = x.data.findIndex((v: number, i: number) => !near(replayed.data[i], v));
+  must(bad < 0, () => `${name} is ${x.data[bad]} at flat index ${bad}, replayed ${replayed.data[bad]}`);
+}
+
 const near = (x: number, y: number): boolean => Math.abs(x - y) <= 1e-5 * Math.max(1, Math.abs(y));
 
 export const gateLaws: readonly Law<RouterSubject>[] = [
@@ -76,16 +83,16 @@ export const gateLaws: readonly Law<RouterSubject>[] = [
   },
   {
     name: "replay",
-    statement: "A routing given its own logits again is the same routing; given others, it keeps its integers.",
+    statement: "A routing given its own logits again has the same probs, gates and losses.",
     formula: "withLogits(r, r.logits) = r",
-    source: "the gate is one shared function of scores and integers",
+    source: "gates and losses are shared functions of logits, integers and the rule",
     property: (subject) =>
       subject.onLogits(subject.logits(), (logits, routing) => {
         const again = withLogits(routing, logits);
-        const [a, b] = [slotsOf(routing), slotsOf(again)];
-        a.forEach((slot, s) => {
-          must(near(b[s].gate, slot.gate), () => `slot ${s}: gate ${slot.gate}, replayed ${b[s].gate}`);
-        });
+        same("probs", routing.probs, again.probs);
+        same("gate", routing.gate, again.gate);
+        same("losses.balance", routing.losses.balance, again.losses.balance);
+        same("losses.z", routing.losses.z, again.losses.z);
       }),
   },
   {
@@ -96,7 +103,8 @@ export const gateLaws: readonly Law<RouterSubject>[] = [
     property: (subject) =>
       subject.onBoth(
         subject.distinct(),
-        (logits) => tensorOf([2 * logits.shape[0] * (logits.shape[1] + 1), 2], undefined, "float64"),
+        // Float32, so that the loops run, which read the routing from both sides; dyadic, so that sums are exact.
+        (logits) => tensorOf([2 * logits.shape[0] * (logits.shape[1] + 1), 2]),
         (logits, numbers) => {
           const routing = subject.route(logits);
           const [T, S] = [routing.numTokens, routing.numSlots];
@@ -118,14 +126,23 @@ export const gateLaws: readonly Law<RouterSubject>[] = [
     formula: "K = E (or C = T): y[t] = Σ_e p[t, e] · h_e[t]",
     source: "Jacobs et al. 1991; Zhou et al. 2022 with c = e",
     property: (subject) =>
-      subject.onLogits(subject.distinct(1), (_, routing) => {
-        const { numTokens: T, numExperts: E, rule } = routing;
-        if (routing.numSlots !== T * E || !isDropless(routing) || rule.score !== "softmax" || routing.noise !== null)
-          return;
-        for (const { token, expert, gate } of slotsOf(routing)) {
-          const p = routing.probs.data[token * E + expert];
-          must(near(gate, p), () => `token ${token}, expert ${expert}: gate ${gate}, probability ${p}`);
-        }
-      }),
+      subject.onBoth(
+        subject.distinct(1),
+        (logits) => tensorOf([logits.size, 1]),
+        (logits, h) => {
+          const routing = subject.route(logits);
+          const { numTokens: T, numExperts: E, rule } = routing;
+          if (routing.numSlots !== T * E || !isDropless(routing) || rule.score !== "softmax" || routing.noise !== null)
+            return;
+          const cell = routing.tokenOfSlot.mul(E).add(routing.expertOfSlot);
+          const y = combine(h.indexSelect(0, cell), routing.gate.to("float32"), routing);
+          for (let t = 0; t < T; t++) {
+            const exps = Array.from(logits.data.subarray(t * E, (t + 1) * E), Math.exp);
+            const total = exps.reduce((a, b) => a + b, 0);
+            const mixture = exps.reduce((sum, x, e) => sum + (x / total) * h.data[t * E + e], 0);
+            must(near(y.data[t], mixture), () => `token ${t}: combine gives ${y.data[t]}, the mixture is ${mixture}`);
+          }
+        },
+      ),
   },
 ];

@@ -212,7 +212,7 @@ export const slotLaws: readonly Law<RouterSubject>[] = [
         const taken = slotsOf(alike).map((slot) => slot.token);
         must(
           taken.every((t) => t < alike.capacity),
-          () => `of equal tokens ${show(taken)} were taken, not 0 to ${alike.capacity - 1}`,
+          () => `when all tokens are like token 0, ${show(taken)} were taken, not 0 to ${alike.capacity - 1}`,
         );
       }),
   },

@@ -4,9 +4,9 @@
  * A law applies where its premise holds: that of softmax routers to those whose rule says so, that of expert choice to those
  * whose experts choose. What a router does by design and a law would forbid is said in `except`.
  */
-import { checkInteger, show, typeError } from "../errors.ts";
+import { checkFunction, checkInteger } from "../errors.ts";
 import type { Router } from "../routing/record.ts";
-import { checkLawOptions, checkLaws, type Law, type LawResult } from "./law.ts";
+import { checkLawOptions, checkLaws, checkNames, type Law, type LawResult } from "./law.ts";
 import { gateLaws } from "./routers.gates.ts";
 import { invarianceLaws } from "./routers.invariance.ts";
 import { slotLaws } from "./routers.slots.ts";
@@ -27,10 +27,13 @@ export const routerLaws: readonly Law<RouterSubject>[] = [...slotLaws, ...gateLa
  */
 export function checkRouter(router: Router, options: CheckRouterOptions = {}): LawResult[] {
   checkLawOptions("checkRouter", options, ["numExperts", "maxTokens", "dtypes", "context", "except"]);
-  if (typeof router !== "function")
-    throw typeError("checkRouter", "router", show(router), "a function from logits to a Routing");
-  const { except = [], maxTokens = 6 } = options;
-  checkInteger("checkRouter", "maxTokens", maxTokens, 1, 64);
+  checkFunction("checkRouter", "router", router, "a function from logits to a Routing");
+  const { except = [], maxTokens = 6, numExperts = [3, 5] } = options;
+  checkInteger("checkRouter", "maxTokens", maxTokens, 2, 64);
+  const [least, most] = typeof numExperts === "number" ? [numExperts, numExperts] : numExperts;
+  checkInteger("checkRouter", "numExperts", least, 1, 64);
+  checkInteger("checkRouter", "numExperts", most, least, 64);
+  checkNames("checkRouter", "except", except, routerLaws);
   const laws = routerLaws.filter((law) => !except.includes(law.name));
   return checkLaws("checkRouter", new RouterSubject(router, options), laws, options);
 }

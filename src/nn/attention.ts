@@ -8,11 +8,22 @@
  */
 import { allocate } from "../device/kernel.ts";
 import { hostValue } from "../device/storage.ts";
-import { checkInteger, checkNumber, checkOptions, checkRank, checkShape, rangeError } from "../errors.ts";
+import {
+  checkBoolean,
+  checkDtype,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  checkRank,
+  checkTensor,
+  rangeError,
+  show,
+} from "../errors.ts";
 import { concat } from "../kernels/movement.ts";
+import { checkMask } from "../routing/check.ts";
 import type { Tensor } from "../tensor.ts";
-import { Dropout } from "./dropout.ts";
-import { checkFeatures, type InitOptions, Linear } from "./layers.ts";
+import { checkShare, Dropout } from "./dropout.ts";
+import { checkFeatures, checkInit, type InitOptions, Linear } from "./layers.ts";
 import { Module } from "./module.ts";
 
 export interface AttentionOptions extends InitOptions {
@@ -28,6 +39,9 @@ export interface AttentionOptions extends InitOptions {
   dropout?: number | undefined;
 }
 
+/** [B][L]: true where a position is seen, false where it is padding. */
+export type PaddingMask = readonly (readonly boolean[])[];
+
 /** Stands in for −∞ where a position may not be seen: e to it is exactly 0, and a row of it alone is no NaN. */
 const CLOSED = -1e9;
 
@@ -36,7 +50,8 @@ const CLOSED = -1e9;
  *
  * Shapes   x [B, L, D], mask [B][L] of booleans (true = keep: masked positions are not seen) → [B, L, D]
  * Cost     8·B·L·D² + 4·B·L²·D flops
- * Throws   RangeError when D is not a multiple of H (of 2·H with rotary), or x has another shape
+ * Throws   RangeError when D is not a multiple of H (of 2·H with rotary), or x or the mask have another shape; TypeError for
+ *          a mask whose entries are no booleans
  */
 export class MultiHeadAttention extends Module {
   readonly query: Linear;
@@ -52,9 +67,12 @@ export class MultiHeadAttention extends Module {
     super();
     const names = ["dim", "numHeads", "causal", "rotary", "bias", "dropout", "dtype", "rng"];
     checkOptions("MultiHeadAttention", options, names);
-    const { dim, numHeads, causal = false, rotary = false, dropout = 0, bias, dtype, rng } = options;
+    const { dim, numHeads, causal = false, rotary = false, dropout = 0, bias = true, dtype, rng } = options;
     checkInteger("MultiHeadAttention", "dim", dim, 1, Infinity);
     checkInteger("MultiHeadAttention", "numHeads", numHeads, 1, dim);
+    for (const [name, on] of Object.entries({ causal, rotary, bias })) checkBoolean("MultiHeadAttention", name, on);
+    checkShare("MultiHeadAttention", "dropout", dropout);
+    checkInit("MultiHeadAttention", options);
     const multiple = rotary ? 2 * numHeads : numHeads;
     if (dim % multiple !== 0) {
       throw rangeError("MultiHeadAttention", "dim", String(dim), `a multiple of ${multiple}`, "whole heads");
@@ -69,10 +87,11 @@ export class MultiHeadAttention extends Module {
     this.dropout = new Dropout(dropout, { rng });
   }
 
-  forward(x: Tensor, options: { mask?: readonly (readonly boolean[])[] | undefined } = {}): Tensor {
+  forward(x: Tensor, options: { mask?: PaddingMask | undefined } = {}): Tensor {
     checkOptions("MultiHeadAttention", options, ["mask"]);
+    checkTensor("MultiHeadAttention", "x", x);
     checkRank("MultiHeadAttention", "x", x.shape, 3, "batch, positions and features");
-    checkFeatures("MultiHeadAttention", x, this.query.weight.shape[0]);
+    checkFeatures("MultiHeadAttention", x, this.query.weight);
     const [B, L, D] = x.shape;
     const q = this.#turn(this.#heads(this.query.forward(x)));
     const k = this.#turn(this.#heads(this.key.forward(x)));
@@ -95,12 +114,12 @@ export class MultiHeadAttention extends Module {
   }
 
   /** int32, 1 where a query may see a key: [1, 1, L, L], [B, 1, 1, L] or [B, 1, L, L]; null when it may everywhere. */
-  #open(x: Tensor, mask: readonly (readonly boolean[])[] | undefined): Tensor | null {
+  #open(x: Tensor, mask: PaddingMask | undefined): Tensor | null {
     const [B, L] = x.shape;
     const causal = this.causal ? flags(x, [1, 1, L, L], (i) => i % L <= Math.floor(i / L)) : null;
     if (mask === undefined) return causal;
-    checkShape("MultiHeadAttention", "mask", [mask.length, mask[0]?.length ?? L], [B, L], "one entry per position");
-    const keys = flags(x, [B, 1, 1, L], (i) => mask[Math.floor(i / L)][i % L] === true);
+    const keep = checkMask("MultiHeadAttention", mask, [[B, L]]);
+    const keys = flags(x, [B, 1, 1, L], (i) => keep[i]);
     return causal === null ? keys : causal.mul(keys);
   }
 }
@@ -120,11 +139,17 @@ function flags(like: Tensor, shape: readonly number[], test: (i: number) => bool
  * Rotary positions: features i and i + d/2 are a point in the plane, turned by l · base^(−2i/d) at position l. The product
  * of a query and a key then depends on their distance, not on where they stand.
  *
- * Shapes   x [B, H, L, d], d even → the same
+ * Shapes   x […, L, d], d even → the same
+ * Throws   RangeError for an odd d, fewer than 2 dims or a base of 1 or less, TypeError for int32 or unknown options
  * Source   Su et al. 2021, Eq. 34
  */
-export function rotate(x: Tensor, { base = 10000 }: { base?: number } = {}): Tensor {
+export function rotate(x: Tensor, options: { base?: number | undefined } = {}): Tensor {
+  checkOptions("rotate", options, ["base"]);
+  const { base = 10000 } = options;
+  checkTensor("rotate", "x", x);
+  checkDtype("rotate", "x", x.dtype, ["float32", "float64"], "convert integers with to()");
   checkNumber("rotate", "base", base, "a number above 1", (b) => b > 1);
+  if (x.shape.length < 2) throw rangeError("rotate", "x", `shape ${show(x.shape)}`, "positions and features");
   const [L, d] = x.shape.slice(-2);
   if (d % 2 !== 0) throw rangeError("rotate", "x", `${d} features`, "an even number", "they are turned in pairs");
   const half = d / 2;

@@ -33,7 +33,7 @@ export function auxLoss(routings: readonly Routing[] | Routing, coefficients: Au
   const list = Array.isArray(routings) ? (routings as readonly Routing[]) : [routings as Routing];
   const terms: Tensor[] = [];
   for (const name of LOSSES) {
-    const c = coefficients[name] ?? 0;
+    const { [name]: c = 0 } = coefficients;
     checkNumber("auxLoss", name, c, "a coefficient of at least 0", (x) => x >= 0);
     for (const [i, routing] of list.entries()) {
       if (routing?.losses === undefined) throw typeError("auxLoss", `routing ${i}`, show(routing), "a Routing");

@@ -2,16 +2,20 @@
 import { defaultGenerator } from "../create.ts";
 import { allocate } from "../device/kernel.ts";
 import { hostValue } from "../device/storage.ts";
-import { checkNumber, checkOptions } from "../errors.ts";
-import type { Generator } from "../random.ts";
+import { checkDtype, checkNumber, checkOptions, checkTensor } from "../errors.ts";
+import { checkGenerator, type Generator } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
 import { Module } from "./module.ts";
+
+/** Throws unless p is a share that leaves something. */
+export const checkShare = (op: string, argument: string, p: unknown): void =>
+  checkNumber(op, argument, p, "a number from 0 to below 1", (x) => x >= 0 && x < 1);
 
 /**
  * y = x · mask / (1 − p), mask 0 with probability p; in evaluation y = x.
  *
  * Shapes   x any → the same
- * Throws   RangeError unless 0 ≤ p < 1
+ * Throws   RangeError unless 0 ≤ p < 1, TypeError for int32, which has no 1 / (1 − p), or unknown options
  * Source   Srivastava et al. 2014
  */
 export class Dropout extends Module {
@@ -21,12 +25,17 @@ export class Dropout extends Module {
   constructor(p = 0.5, options: { rng?: Generator | undefined } = {}) {
     super();
     checkOptions("Dropout", options, ["rng"]);
-    checkNumber("Dropout", "p", p, "a number from 0 to below 1", (x) => x >= 0 && x < 1);
+    checkShare("Dropout", "p", p);
+    if (options.rng !== undefined) checkGenerator("Dropout", options.rng);
     this.p = p;
     this.#rng = options.rng?.split("dropout");
   }
 
   forward(x: Tensor, options: { rng?: Generator | undefined } = {}): Tensor {
+    checkTensor("Dropout", "x", x);
+    checkDtype("Dropout", "x", x.dtype, ["float32", "float64"], "convert integers with to()");
+    checkOptions("Dropout", options, ["rng"]);
+    if (options.rng !== undefined) checkGenerator("Dropout", options.rng);
     if (!this.training || this.p === 0) return x;
     const rng = options.rng ?? this.#rng ?? defaultGenerator();
     const mask = allocate(x.dtype, x.size);

@@ -1,17 +1,37 @@
 /** The layers that a small language model needs: Linear, Embedding, LayerNorm, FeedForward, Sequential. */
 import { ones, type RandomOptions, rand, randn, zeros } from "../create.ts";
-import { checkDtype, checkInteger, checkOptions, rangeError, show, typeError } from "../errors.ts";
+import {
+  checkBoolean,
+  checkDtype,
+  checkInteger,
+  checkOptions,
+  checkTensor,
+  isTensor,
+  rangeError,
+  show,
+  typeError,
+} from "../errors.ts";
+import { checkEps } from "../kernels/norm.ts";
+import { selectRows } from "../kernels/rows.ts";
+import { checkGenerator } from "../random.ts";
 import type { Routing } from "../routing/record.ts";
-import type { Shape } from "../shape.ts";
-import { checkTensor, type Tensor } from "../tensor.ts";
+import { checkSizes, type Shape } from "../shape.ts";
+import type { Tensor } from "../tensor.ts";
 import { type Activation, activate, checkActivation, isGated } from "./activation.ts";
 import { Module } from "./module.ts";
 
 /** dtype and generator of a layer's parameters. */
 export type InitOptions = Pick<RandomOptions, "dtype" | "rng">;
 
-/** A parameter drawn from U(−bound, bound). */
-export function uniformParameter(shape: Shape, bound: number, { dtype, rng }: InitOptions): Tensor {
+/** Throws unless the options make parameters: floats, drawn from a Generator. */
+export function checkInit(op: string, { dtype = "float32", rng }: InitOptions): void {
+  checkDtype(op, "dtype", dtype, ["float32", "float64"], "parameters have gradients");
+  if (rng !== undefined) checkGenerator(op, rng);
+}
+
+/** A parameter drawn from U(−bound, bound), for the layer `op`. */
+export function uniformParameter(op: string, shape: Shape, bound: number, { dtype, rng }: InitOptions): Tensor {
+  checkSizes(op, shape);
   const x = rand(shape, { dtype, rng })
     .mul(2 * bound)
     .sub(bound);
@@ -19,11 +39,12 @@ export function uniformParameter(shape: Shape, bound: number, { dtype, rng }: In
   return x;
 }
 
-/** Checks the last dim of a layer's input. */
-export function checkFeatures(op: string, x: Tensor, expected: number): void {
+/** Throws unless a layer's input has the dtype of its weight, and its features: as many as the weight has rows. */
+export function checkFeatures(op: string, x: Tensor, weight: Tensor, expected: number = weight.shape[0]): void {
   checkTensor(op, "x", x);
   const D = x.shape[x.shape.length - 1];
   if (D !== expected) throw rangeError(op, "x", `shape ${show(x.shape)}`, `a last dim of ${expected}`, "its features");
+  checkDtype(op, "x", x.dtype, [weight.dtype], "the dtype of the weights");
 }
 
 /**
@@ -32,6 +53,7 @@ export function checkFeatures(op: string, x: Tensor, expected: number): void {
  * Both start uniform in ±1/√inFeatures, PyTorch's default. `weight` is [in, out], as the formula reads.
  *
  * Shapes   x […, in] → […, out]
+ * Throws   RangeError for x with other features, TypeError for another dtype
  */
 export class Linear extends Module {
   readonly weight: Tensor;
@@ -43,13 +65,15 @@ export class Linear extends Module {
     checkInteger("Linear", "inFeatures", inFeatures, 1, Infinity);
     checkInteger("Linear", "outFeatures", outFeatures, 1, Infinity);
     const { bias = true } = options;
+    checkBoolean("Linear", "bias", bias);
+    checkInit("Linear", options);
     const bound = 1 / Math.sqrt(inFeatures);
-    this.weight = uniformParameter([inFeatures, outFeatures], bound, options);
-    this.bias = bias ? uniformParameter([outFeatures], bound, options) : null;
+    this.weight = uniformParameter("Linear", [inFeatures, outFeatures], bound, options);
+    this.bias = bias ? uniformParameter("Linear", [outFeatures], bound, options) : null;
   }
 
   forward(x: Tensor): Tensor {
-    checkFeatures("Linear", x, this.weight.shape[0]);
+    checkFeatures("Linear", x, this.weight);
     const y = x.matmul(this.weight);
     return this.bias === null ? y : y.add(this.bias);
   }
@@ -69,13 +93,15 @@ export class Embedding extends Module {
     checkOptions("Embedding", options, ["dtype", "rng"]);
     checkInteger("Embedding", "numEmbeddings", numEmbeddings, 1, Infinity);
     checkInteger("Embedding", "dim", dim, 1, Infinity);
+    checkInit("Embedding", options);
+    checkSizes("Embedding", [numEmbeddings, dim]);
     this.weight = randn([numEmbeddings, dim], { ...options, requiresGrad: true });
   }
 
   forward(index: Tensor): Tensor {
     checkTensor("Embedding", "index", index);
     checkDtype("Embedding", "index", index.dtype, ["int32"], "convert with to()");
-    const rows = this.weight.indexSelect(0, index.reshape([index.size]));
+    const rows = selectRows(this.weight, index.reshape([index.size]), 0, "Embedding");
     return rows.reshape([...index.shape, this.weight.shape[1]]);
   }
 }
@@ -84,6 +110,7 @@ export class Embedding extends Module {
  * Layer normalisation over the last dim, with weight (from 1) and bias (from 0). See layerNorm.
  *
  * Shapes   x […, dim] → […, dim]
+ * Throws   RangeError for x with other features or eps below 0, TypeError for another dtype
  */
 export class LayerNorm extends Module {
   readonly weight: Tensor;
@@ -95,13 +122,15 @@ export class LayerNorm extends Module {
     checkOptions("LayerNorm", options, ["eps", "dtype"]);
     checkInteger("LayerNorm", "dim", dim, 1, Infinity);
     const { eps = 1e-5, dtype } = options;
+    checkEps("LayerNorm", eps);
+    checkInit("LayerNorm", { dtype });
     this.eps = eps;
     this.weight = ones([dim], { dtype, requiresGrad: true });
     this.bias = zeros([dim], { dtype, requiresGrad: true });
   }
 
   forward(x: Tensor): Tensor {
-    checkFeatures("LayerNorm", x, this.weight.shape[0]);
+    checkFeatures("LayerNorm", x, this.weight);
     return x.layerNorm(this.weight, this.bias, { eps: this.eps });
   }
 }
@@ -132,6 +161,10 @@ export class FeedForward extends Module {
     super();
     checkOptions("FeedForward", options, ["dim", "hidden", "activation", "bias", "dtype", "rng"]);
     const { dim, hidden, activation = "gelu", ...rest } = options;
+    checkInteger("FeedForward", "dim", dim, 1, Infinity);
+    checkInteger("FeedForward", "hidden", hidden, 1, Infinity);
+    if (rest.bias !== undefined) checkBoolean("FeedForward", "bias", rest.bias);
+    checkInit("FeedForward", rest);
     this.activation = checkActivation("FeedForward", activation);
     this.up = new Linear(dim, hidden, rest);
     this.gated = isGated(activation) ? new Linear(dim, hidden, rest) : null;
@@ -139,6 +172,7 @@ export class FeedForward extends Module {
   }
 
   forward(x: Tensor): Tensor {
+    checkFeatures("FeedForward", x, this.up.weight);
     return this.down.forward(activate(this.up.forward(x), this.activation, this.gated?.forward(x)));
   }
 }
@@ -156,8 +190,16 @@ export interface Layer {
 
 type SequentialOutput<L extends readonly Layer[]> = ReturnType<L[number]["forward"]> extends Tensor ? Tensor : Routed;
 
+function checkLayerOutput(i: number, y: unknown): void {
+  const output = isTensor(y) ? y : (y as { output?: unknown } | null | undefined)?.output;
+  if (isTensor(output)) return;
+  throw typeError("Sequential", `layer ${i}`, `${show(y)} as its result`, "a tensor, or an object with output");
+}
+
 /**
  * Layers one after the other. When one of them routes, the result is `{ output, routings }`, else the output itself.
+ *
+ * Throws   TypeError for a layer without forward, or one whose result is no tensor and has none as its output
  */
 export class Sequential<const L extends readonly Layer[]> extends Module {
   readonly layers: L;
@@ -174,11 +216,12 @@ export class Sequential<const L extends readonly Layer[]> extends Module {
     let output = x;
     let routed = false;
     const routings: Routing[] = [];
-    for (const layer of this.layers) {
+    for (const [i, layer] of this.layers.entries()) {
       const y = layer.forward(output);
+      checkLayerOutput(i, y);
       if ("output" in y) {
         routed = true;
-        routings.push(...("routings" in y ? y.routings : [y.routing]));
+        for (const routing of "routings" in y ? y.routings : [y.routing]) routings.push(routing);
       }
       output = "output" in y ? y.output : y;
     }

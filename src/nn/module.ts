@@ -1,7 +1,7 @@
 /** Module: a tree of parameters with names. */
 import { hostValue } from "../device/storage.ts";
-import { rangeError, show, typeError } from "../errors.ts";
-import { Tensor } from "../tensor.ts";
+import { checkBoolean, checkTensor, isTensor, rangeError, show, typeError } from "../errors.ts";
+import type { Tensor } from "../tensor.ts";
 
 /**
  * The base of layers and models: subclasses hold tensors, modules, and lists of them in fields.
@@ -14,8 +14,8 @@ export abstract class Module {
   training = true;
 
   /** Every tensor with its name: parameters and buffers. */
-  *namedTensors(prefix = ""): Generator<[name: string, tensor: Tensor]> {
-    for (const [field, value] of Object.entries(this)) yield* named(prefix + field, value);
+  namedTensors(prefix = ""): Generator<[name: string, tensor: Tensor]> {
+    return named(prefix, this, [this]);
   }
 
   /** Every parameter with its name. */
@@ -28,10 +28,9 @@ export abstract class Module {
     return [...new Set(this.namedParameters().map(([, x]) => x))];
   }
 
-  /** All modules of the tree, this one first. */
-  *modules(): Generator<Module> {
-    yield this;
-    for (const value of Object.values(this)) yield* modulesIn(value);
+  /** All modules of the tree, this one first, each once. */
+  modules(): Generator<Module> {
+    return modulesIn(this, new Set());
   }
 
   /** Parameters and buffers by name, as they are now: later steps do not change them. */
@@ -42,10 +41,14 @@ export abstract class Module {
   /**
    * Copies numbers from a state dict into parameters and buffers. Strict: the names, shapes and dtypes must be the same.
    *
-   * Throws   RangeError for missing or unknown names or other shapes, TypeError for other dtypes; then nothing is changed
+   * Throws   RangeError for missing or unknown names or other shapes, TypeError for other dtypes or no object; then nothing
+   *          is changed
    */
   loadStateDict(dict: Readonly<Record<string, Tensor>>): void {
     const op = "loadStateDict";
+    if (dict === null || typeof dict !== "object" || Array.isArray(dict) || isTensor(dict)) {
+      throw typeError(op, "the dict", show(dict), "tensors by name", "as stateDict() gives");
+    }
     const own = new Map(this.namedTensors());
     const missing = [...own.keys()].filter((name) => !Object.hasOwn(dict, name));
     if (missing.length > 0) throw rangeError(op, "the dict", `no ${missing.join(", ")}`, "every name of the module");
@@ -58,6 +61,7 @@ export abstract class Module {
 
   /** Switches this module and all inside to training, or with false to evaluation. Gives itself back. */
   train(on = true): this {
+    checkBoolean("train", "on", on);
     for (const module of this.modules()) module.training = on;
     return this;
   }
@@ -74,19 +78,28 @@ export abstract class Module {
 }
 
 function checkEntry(op: string, name: string, given: Tensor, own: Tensor): void {
-  if (!(given instanceof Tensor)) throw typeError(op, name, show(given), "a tensor");
+  checkTensor(op, name, given);
   const describe = (x: Tensor): string => `${x.dtype} ${show(x.shape)}`;
   if (given.dtype !== own.dtype) throw typeError(op, name, describe(given), describe(own));
   if (describe(given) !== describe(own)) throw rangeError(op, name, describe(given), describe(own));
 }
 
-function* named(name: string, value: unknown): Generator<[string, Tensor]> {
-  if (value instanceof Tensor) yield [name, value];
-  else if (value instanceof Module) yield* value.namedTensors(`${name}.`);
-  else if (Array.isArray(value)) for (const [i, entry] of value.entries()) yield* named(`${name}.${i}`, entry);
+/**
+ * The tensors in the fields of a module or a list, in order. `inside`: what that stands in, itself included; a module that
+ * contains itself is not walked again.
+ */
+function* named(prefix: string, owner: object, inside: readonly unknown[]): Generator<[string, Tensor]> {
+  for (const [field, value] of Object.entries(owner)) {
+    if (isTensor(value)) yield [prefix + field, value];
+    else if (isBranch(value) && !inside.includes(value)) yield* named(`${prefix}${field}.`, value, [...inside, value]);
+  }
 }
 
-function* modulesIn(value: unknown): Generator<Module> {
-  if (value instanceof Module) yield* value.modules();
-  else if (Array.isArray(value)) for (const entry of value) yield* modulesIn(entry);
+const isBranch = (value: unknown): value is object => value instanceof Module || Array.isArray(value);
+
+function* modulesIn(value: unknown, seen: Set<unknown>): Generator<Module> {
+  if (!isBranch(value) || seen.has(value)) return;
+  seen.add(value);
+  if (value instanceof Module) yield value;
+  for (const entry of Object.values(value)) yield* modulesIn(entry, seen);
 }

@@ -7,17 +7,29 @@
  * Source   Shazeer et al. 2017, "Outrageously Large Neural Networks"
  */
 import { rand, zeros } from "../create.ts";
-import { checkInteger, checkNumber, checkOptions, checkShape, rangeError, show, typeError } from "../errors.ts";
-import { combine, dispatch } from "../kernels/dispatch.ts";
+import {
+  checkBoolean,
+  checkDtype,
+  checkFunction,
+  checkInteger,
+  checkOptions,
+  checkRank,
+  checkShape,
+  checkTensor,
+  rangeError,
+  show,
+} from "../errors.ts";
+import { checkRouting, combine, dispatch } from "../kernels/dispatch.ts";
 import { groupedMatmulAt, groupRows } from "../kernels/groupedMatmul.ts";
-import type { Generator } from "../random.ts";
-import { flattenMask } from "../routing/input.ts";
+import { checkGenerator, type Generator } from "../random.ts";
+import { checkMask, checkOffsets } from "../routing/check.ts";
 import { type Mask, type Router, type Routing, withLogits } from "../routing/record.ts";
 import { topKRouter } from "../routing/tokenChoice.ts";
-import { sizeOf } from "../shape.ts";
+import { type Shape, sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Activation, activate, checkActivation, isGated } from "./activation.ts";
-import { checkFeatures, FeedForward, type InitOptions, Linear, uniformParameter } from "./layers.ts";
+import { checkShare } from "./dropout.ts";
+import { checkFeatures, checkInit, FeedForward, type InitOptions, Linear, uniformParameter } from "./layers.ts";
 import { Module } from "./module.ts";
 
 export interface ExpertsOptions extends InitOptions {
@@ -42,6 +54,7 @@ export interface ExpertsOptions extends InitOptions {
  *
  * Shapes   x [S, D], offsets int32 [E+1] → [S, D]; w1, w3 [E, D, F], w2 [E, F, D], b1, b3 [E, F], b2 [E, D]
  * Cost     4 · S · D · F flops, 6 · S · D · F with swiglu
+ * Throws   RangeError when x has other features, or offsets do not go up from 0 to at most S; TypeError for other dtypes
  */
 export class Experts extends Module {
   readonly w1: Tensor;
@@ -55,25 +68,39 @@ export class Experts extends Module {
   constructor(options: ExpertsOptions) {
     super();
     checkOptions("Experts", options, ["numExperts", "dim", "hidden", "activation", "bias", "dtype", "rng"]);
+    checkExperts("Experts", options);
     const { numExperts: E, dim: D, hidden: F, activation = "gelu", bias = false } = options;
-    checkInteger("Experts", "numExperts", E, 1, Infinity);
-    checkInteger("Experts", "dim", D, 1, Infinity);
-    checkInteger("Experts", "hidden", F, 1, Infinity);
-    this.activation = checkActivation("Experts", activation);
-    this.w1 = uniformParameter([E, D, F], 1 / Math.sqrt(D), options);
-    this.b1 = bias ? uniformParameter([E, F], 1 / Math.sqrt(D), options) : null;
+    this.activation = activation;
+    this.w1 = uniformParameter("Experts", [E, D, F], 1 / Math.sqrt(D), options);
+    this.b1 = bias ? uniformParameter("Experts", [E, F], 1 / Math.sqrt(D), options) : null;
     const gated = isGated(activation);
-    this.w3 = gated ? uniformParameter([E, D, F], 1 / Math.sqrt(D), options) : null;
-    this.b3 = gated && bias ? uniformParameter([E, F], 1 / Math.sqrt(D), options) : null;
-    this.w2 = uniformParameter([E, F, D], 1 / Math.sqrt(F), options);
-    this.b2 = bias ? uniformParameter([E, D], 1 / Math.sqrt(F), options) : null;
+    this.w3 = gated ? uniformParameter("Experts", [E, D, F], 1 / Math.sqrt(D), options) : null;
+    this.b3 = gated && bias ? uniformParameter("Experts", [E, F], 1 / Math.sqrt(D), options) : null;
+    this.w2 = uniformParameter("Experts", [E, F, D], 1 / Math.sqrt(F), options);
+    this.b2 = bias ? uniformParameter("Experts", [E, D], 1 / Math.sqrt(F), options) : null;
   }
 
   forward(x: Tensor, offsets: Tensor): Tensor {
+    const [E, D] = this.w1.shape;
+    checkTensor("Experts", "x", x);
+    checkRank("Experts", "x", x.shape, 2, "rows and features");
+    checkFeatures("Experts", x, this.w1, D);
+    checkOffsets("Experts", offsets, E, x.shape[0]);
     const h = grouped(x, this.w1, this.b1, offsets);
     const up = this.w3 === null ? null : grouped(x, this.w3, this.b3, offsets);
     return grouped(activate(h, this.activation, up), this.w2, this.b2, offsets);
   }
+}
+
+/** Throws unless experts can be made of the options. `op`: the layer that they are for. */
+function checkExperts(op: string, options: ExpertsOptions): void {
+  const { numExperts, dim, hidden, activation = "gelu", bias = false } = options;
+  checkInteger(op, "numExperts", numExperts, 1, Infinity);
+  checkInteger(op, "dim", dim, 1, Infinity);
+  checkInteger(op, "hidden", hidden, 1, Infinity);
+  checkBoolean(op, "bias", bias);
+  checkActivation(op, activation);
+  checkInit(op, options);
 }
 
 function grouped(x: Tensor, w: Tensor, b: Tensor | null, offsets: Tensor): Tensor {
@@ -117,7 +144,9 @@ export interface MoEOutput {
  *
  * Shapes   x […, D] → output […, D]; router.weight [D, E], experts.w1 [E, D, F], experts.w2 [E, F, D]
  * Cost     2·T·D·E + 4·(granted slots)·D·F flops
- * Throws   RangeError when x does not have D features, or for what the router refuses
+ * Throws   RangeError when x does not have D features, the mask not its leading dims (nested, or flat), or tokenIds not one
+ *          entry per token; TypeError for other dtypes, or a router whose result is no Routing; and for what the router
+ *          refuses
  */
 export class MoE extends Module {
   readonly router: Linear;
@@ -145,19 +174,11 @@ export class MoE extends Module {
     checkOptions("MoE", options, names);
     const { router, numShared = 0, jitter = 0, ...experts } = options;
     const { dim, hidden, numExperts, activation, bias = false, dtype, rng } = experts;
-    checkInteger("MoE", "numExperts", numExperts, 1, Infinity);
+    checkExperts("MoE", experts);
     checkInteger("MoE", "numShared", numShared, 0, Infinity);
-    checkNumber("MoE", "jitter", jitter, "a number from 0 to below 1", (x) => x >= 0 && x < 1);
-    this.route = router ?? topKRouter({ k: Math.min(2, numExperts) });
-    if (typeof this.route !== "function") {
-      throw typeError(
-        "MoE",
-        "router",
-        show(router),
-        "a function from logits to a Routing",
-        "such as topKRouter({ k: 2 })",
-      );
-    }
+    checkShare("MoE", "jitter", jitter);
+    this.route = router === undefined ? topKRouter({ k: Math.min(2, numExperts) }) : router;
+    checkFunction("MoE", "router", this.route, "a function from logits to a Routing", "such as topKRouter({ k: 2 })");
     this.router = new Linear(dim, numExperts, { bias: false, dtype, rng });
     this.experts = new Experts(experts);
     const width = numShared * hidden;
@@ -169,11 +190,13 @@ export class MoE extends Module {
   forward(x: Tensor, options: MoEForwardOptions = {}): MoEOutput {
     checkOptions("MoE", options, ["mask", "rng", "tokenIds", "routing"]);
     const [D] = this.router.weight.shape;
-    checkFeatures("MoE", x, D);
-    const T = sizeOf(x.shape.slice(0, -1));
-    const tokens = x.reshape([T, D]);
+    checkFeatures("MoE", x, this.router.weight);
+    if (options.rng !== undefined) checkGenerator("MoE", options.rng);
+    const leading = x.shape.slice(0, -1);
+    const tokens = x.reshape([sizeOf(leading), D]);
     const logits = this.#jittered(tokens, options.rng).matmul(this.router.weight);
-    const routing = options.routing ? this.#replay(options, logits) : this.#choose(options, tokens, logits);
+    const replayed = options.routing !== undefined;
+    const routing = replayed ? replay(options, logits) : this.#choose(options, leading, tokens, logits);
     const h = this.experts.forward(dispatch(tokens, routing), routing.offsets);
     const routed = combine(h, routing.gate, routing);
     const output = this.shared === null ? routed : routed.add(keepRows(this.shared.forward(tokens), routing));
@@ -187,23 +210,43 @@ export class MoE extends Module {
     return x.mul(noise.mul(2).sub(1).mul(this.jitter).add(1));
   }
 
-  #choose({ mask, rng, tokenIds }: MoEForwardOptions, x: Tensor, logits: Tensor): Routing {
-    return this.route(logits, {
+  /** Asks the router. `leading`: the dims of the tokens before they were flattened. */
+  #choose({ mask, rng, tokenIds }: MoEForwardOptions, leading: Shape, x: Tensor, logits: Tensor): Routing {
+    const T = x.shape[0];
+    const routing = this.route(logits, {
       training: this.training,
       rng: rng ?? this.#rng,
-      mask: mask === undefined ? undefined : flattenMask("MoE", mask),
-      tokenIds: tokenIds?.reshape([tokenIds.size]),
+      mask: mask === undefined ? undefined : checkMask("MoE", mask, leading.length > 1 ? [leading, [T]] : [[T]]),
+      tokenIds: tokenIds === undefined ? undefined : flatIds(tokenIds, T),
       x,
     });
+    checkFits("the router's result", routing, logits);
+    checkTensor("MoE", "gate of the router's result", routing.gate);
+    return routing;
   }
+}
 
-  #replay({ routing, mask }: MoEForwardOptions, logits: Tensor): Routing {
-    const given = routing as Routing;
-    checkShape("MoE", "routing", [given.numTokens, given.numExperts], logits.shape, "tokens and experts of the layer");
-    if (mask !== undefined)
-      throw rangeError("MoE", "mask", "a value", "none beside a routing", "the routing has its own");
-    return withLogits(given, logits);
-  }
+/** Throws unless the routing is one, of the tokens and experts that there are. */
+function checkFits(argument: string, routing: Routing, logits: Tensor): void {
+  checkRouting("MoE", argument, routing);
+  const why = "tokens and experts of the layer";
+  checkShape("MoE", argument, [routing.numTokens, routing.numExperts], logits.shape, why);
+}
+
+function replay({ routing, mask }: MoEForwardOptions, logits: Tensor): Routing {
+  const given = routing as Routing;
+  checkFits("routing", given, logits);
+  if (mask !== undefined)
+    throw rangeError("MoE", "mask", "a value", "none beside a routing", "the routing has its own");
+  return withLogits(given, logits);
+}
+
+/** tokenIds of any shape as one list. */
+function flatIds(tokenIds: Tensor, T: number): Tensor {
+  checkTensor("MoE", "tokenIds", tokenIds);
+  checkDtype("MoE", "tokenIds", tokenIds.dtype, ["int32"]);
+  if (tokenIds.size === T) return tokenIds.reshape([T]);
+  throw rangeError("MoE", "tokenIds", `shape ${show(tokenIds.shape)}`, `${T} entries`, "one per token");
 }
 
 /** Rows of masked tokens set to 0. */

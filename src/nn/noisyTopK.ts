@@ -13,16 +13,17 @@
  * Source   Shazeer et al. 2017, "Outrageously Large Neural Networks", Section 2.1, Eq. 3 to 11, and Appendix A
  */
 import { defaultGenerator, randn, zeros } from "../create.ts";
-import { checkInteger, checkOptions, checkShape, typeError } from "../errors.ts";
+import { checkDtype, checkInteger, checkOptions, checkShape, checkTensor, typeError } from "../errors.ts";
 import { normalCdf } from "../kernels/gelu.ts";
 import { oneHot } from "../kernels/oneHot.ts";
 import { softplus } from "../kernels/unary.ts";
+import { checkContext } from "../routing/check.ts";
 import { routerInput } from "../routing/input.ts";
 import { squaredVariation } from "../routing/losses.ts";
 import type { GateRule, RouterContext, Routing } from "../routing/record.ts";
 import { choiceMajor, routeChoices } from "../routing/tokenChoice.ts";
-import { checkTensor, type Tensor } from "../tensor.ts";
-import type { InitOptions } from "./layers.ts";
+import type { Tensor } from "../tensor.ts";
+import { checkInit, type InitOptions } from "./layers.ts";
 import { RouterModule } from "./router.ts";
 
 export interface NoisyTopKRouterOptions extends InitOptions {
@@ -43,6 +44,7 @@ export class NoisyTopKRouter extends RouterModule {
     const op = "noisyTopKRouter";
     checkOptions(op, options, ["dim", "numExperts", "k", "dtype", "rng"]);
     const { dim, numExperts, k = 2, dtype } = options;
+    checkInit(op, options);
     checkInteger(op, "dim", dim, 1, Infinity);
     checkInteger(op, "numExperts", numExperts, 2, Infinity);
     checkInteger(op, "k", k, 2, numExperts, "a normalised top-1 gate is 1, and its router would get no gradient");
@@ -50,14 +52,17 @@ export class NoisyTopKRouter extends RouterModule {
     this.noiseWeight = zeros([dim, numExperts], { dtype, requiresGrad: true });
   }
 
-  route(logits: Tensor, { training = false, rng = defaultGenerator(), mask, x }: RouterContext = {}): Routing {
+  route(logits: Tensor, ctx: RouterContext = {}): Routing {
     const op = "noisyTopKRouter";
+    const { training = false, rng = defaultGenerator(), mask, x } = checkContext(op, ctx);
     const input = routerInput(op, logits, mask);
     const [T, E] = input.logits.shape;
     checkShape(op, "logits", [T, E], [T, this.noiseWeight.shape[1]], "the experts that the router was made for");
     if (x === undefined) throw typeError(op, "x", "no value", "the tokens [T, D]", "the noise depends on them");
     checkTensor(op, "x", x);
     checkShape(op, "x", x.shape, [T, this.noiseWeight.shape[0]], "one row per token");
+    checkDtype(op, "x", x.dtype, [this.noiseWeight.dtype], "the dtype of the weights");
+    checkDtype(op, "logits", logits.dtype, [this.noiseWeight.dtype], "the dtype of the weights");
     const kept = (y: Tensor): Tensor => (input.keptTokens === null ? y : y.indexSelect(0, input.keptTokens));
     const spread = softplus(x.matmul(this.noiseWeight));
     const noise = training ? spread.mul(randn([T, E], { dtype: logits.dtype, rng })) : null;

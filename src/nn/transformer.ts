@@ -6,13 +6,34 @@
  * Source   Vaswani et al. 2017, with the norm before each part as in GPT-2; MoE in place of the dense part as in GShard
  */
 import { arange, ones } from "../create.ts";
-import { checkDtype, checkInteger, checkOptions, checkRank, rangeError, show, typeError } from "../errors.ts";
+import {
+  checkBoolean,
+  checkDtype,
+  checkInteger,
+  checkOptions,
+  checkRank,
+  checkTensor,
+  rangeError,
+  show,
+  typeError,
+} from "../errors.ts";
+import { checkEps } from "../kernels/norm.ts";
+import { checkMask } from "../routing/check.ts";
 import type { Router, Routing } from "../routing/record.ts";
 import type { Tensor } from "../tensor.ts";
-import type { Activation } from "./activation.ts";
-import { MultiHeadAttention } from "./attention.ts";
-import { Dropout } from "./dropout.ts";
-import { checkFeatures, Embedding, FeedForward, type InitOptions, LayerNorm, Linear, type Routed } from "./layers.ts";
+import { type Activation, checkActivation } from "./activation.ts";
+import { MultiHeadAttention, type PaddingMask } from "./attention.ts";
+import { checkShare, Dropout } from "./dropout.ts";
+import {
+  checkFeatures,
+  checkInit,
+  Embedding,
+  FeedForward,
+  type InitOptions,
+  LayerNorm,
+  Linear,
+  type Routed,
+} from "./layers.ts";
 import { Module } from "./module.ts";
 import { MoE } from "./moe.ts";
 
@@ -20,6 +41,7 @@ import { MoE } from "./moe.ts";
  * Root-mean-square normalisation over the last dim, with weight (from 1). See rmsNorm.
  *
  * Shapes   x […, dim] → […, dim]
+ * Throws   RangeError for x with other features or eps below 0, TypeError for another dtype
  */
 export class RMSNorm extends Module {
   readonly weight: Tensor;
@@ -30,12 +52,14 @@ export class RMSNorm extends Module {
     checkOptions("RMSNorm", options, ["eps", "dtype"]);
     checkInteger("RMSNorm", "dim", dim, 1, Infinity);
     const { eps = 1e-6, dtype } = options;
+    checkEps("RMSNorm", eps);
+    checkInit("RMSNorm", { dtype });
     this.eps = eps;
     this.weight = ones([dim], { dtype, requiresGrad: true });
   }
 
   forward(x: Tensor): Tensor {
-    checkFeatures("RMSNorm", x, this.weight.shape[0]);
+    checkFeatures("RMSNorm", x, this.weight);
     return x.rmsNorm(this.weight, { eps: this.eps });
   }
 }
@@ -135,7 +159,7 @@ class Block extends Module {
 }
 
 interface ForwardOptions {
-  mask?: readonly (readonly boolean[])[] | undefined;
+  mask?: PaddingMask | undefined;
   tokenIds?: Tensor | undefined;
 }
 
@@ -146,7 +170,8 @@ interface ForwardOptions {
  * is refused, unless allowLeak says that this is what you want to see.
  *
  * Shapes   tokens int32 [B, L] → output [B, L, V] logits, and one routing per MoE layer
- * Throws   RangeError for sizes that do not fit, or a router that leaks
+ * Throws   RangeError for sizes that do not fit, or a router that leaks; TypeError for tokens that are no int32, or a mask
+ *          whose entries are no booleans
  */
 export class Transformer extends Module {
   readonly embedding: Embedding;
@@ -160,24 +185,11 @@ export class Transformer extends Module {
     const op = "Transformer";
     const names = ["vocab", "dim", "numLayers", "numHeads", "hidden", "maxLength", "positions", "causal", "moe"];
     checkOptions(op, options, [...names, "allowLeak", "norm", "activation", "dropout", "dtype", "rng"]);
-    const {
-      vocab,
-      dim,
-      numLayers,
-      numHeads,
-      hidden = 4 * dim,
-      positions = "rotary",
-      causal = true,
-      dtype,
-      rng,
-    } = options;
-    const { moe, allowLeak = false, norm = "layer", activation = "gelu", dropout = 0, maxLength } = options;
-    checkInteger(op, "numLayers", numLayers, 1, Infinity);
-    if (positions === "learned") checkInteger(op, "maxLength", maxLength, 1, Infinity, "learned positions need it");
-    else if (positions !== "rotary") throw typeError(op, "positions", show(positions), '"learned" or "rotary"');
-    if (norm !== "layer" && norm !== "rms") throw typeError(op, "norm", show(norm), '"layer" or "rms"');
-    if (moe !== undefined) checkLeak(op, moe.router, causal, allowLeak);
+    checkSettings(op, options);
+    const { vocab, dim, numLayers, numHeads, hidden = 4 * dim, positions = "rotary", causal = true } = options;
+    const { moe, allowLeak = false, norm = "layer", activation = "gelu", dropout = 0, maxLength, dtype, rng } = options;
     const routed = moeLayers(op, moe, numLayers);
+    if (moe !== undefined) checkLeak(op, moe.router, causal, allowLeak);
     this.embedding = new Embedding(vocab, dim, { dtype, rng });
     this.position = positions === "learned" ? new Embedding(maxLength as number, dim, { dtype, rng }) : null;
     const common = {
@@ -199,10 +211,12 @@ export class Transformer extends Module {
     this.head = new Linear(dim, vocab, { bias: false, dtype, rng });
   }
 
-  forward(tokens: Tensor, options: { mask?: readonly (readonly boolean[])[] | undefined } = {}): Routed {
+  forward(tokens: Tensor, options: { mask?: PaddingMask | undefined } = {}): Routed {
     checkOptions("Transformer", options, ["mask"]);
+    checkTensor("Transformer", "tokens", tokens);
     checkRank("Transformer", "tokens", tokens.shape, 2, "batch and positions");
     checkDtype("Transformer", "tokens", tokens.dtype, ["int32"], "token ids");
+    if (options.mask !== undefined) checkMask("Transformer", options.mask, [tokens.shape]);
     let h = this.embedding.forward(tokens);
     if (this.position !== null) h = h.add(this.#positions(this.position, tokens.shape[1]));
     const routings: Routing[] = [];
@@ -221,6 +235,26 @@ export class Transformer extends Module {
   }
 }
 
+/** Throws unless every setting is of its kind, but for those of the MoE. */
+function checkSettings(op: string, options: TransformerOptions): void {
+  const { vocab, dim, numLayers, numHeads, hidden = 1, maxLength, positions = "rotary", norm = "layer" } = options;
+  const { causal = true, allowLeak = false, activation = "gelu", dropout = 0 } = options;
+  for (const [name, n] of Object.entries({ vocab, dim, numLayers, numHeads, hidden })) {
+    checkInteger(op, name, n, 1, Infinity);
+  }
+  if (positions !== "learned" && positions !== "rotary") {
+    throw typeError(op, "positions", show(positions), '"learned" or "rotary"');
+  }
+  if (positions === "learned" || maxLength !== undefined) {
+    checkInteger(op, "maxLength", maxLength, 1, Infinity, "learned positions need it");
+  }
+  if (norm !== "layer" && norm !== "rms") throw typeError(op, "norm", show(norm), '"layer" or "rms"');
+  for (const [name, on] of Object.entries({ causal, allowLeak })) checkBoolean(op, name, on);
+  checkActivation(op, activation);
+  checkShare(op, "dropout", dropout);
+  checkInit(op, options);
+}
+
 function checkLeak(op: string, router: Router | undefined, causal: boolean, allowLeak: boolean): void {
   if (!causal || allowLeak || router?.looksAhead !== true) return;
   const why = "it would let a position learn of its future; say allowLeak: true to see it happen";
@@ -229,8 +263,10 @@ function checkLeak(op: string, router: Router | undefined, causal: boolean, allo
 
 function moeLayers(op: string, moe: TransformerMoE | undefined, numLayers: number): Set<number> {
   if (moe === undefined) return new Set();
-  checkOptions(op, moe, ["numExperts", "hidden", "router", "layers"]);
-  const { layers = "odd" } = moe;
+  checkOptions(op, moe, ["numExperts", "hidden", "router", "layers"], "moe");
+  const { layers = "odd", hidden = 1 } = moe;
+  checkInteger(op, "moe.numExperts", moe.numExperts, 1, Infinity);
+  checkInteger(op, "moe.hidden", hidden, 1, Infinity);
   const all = Array.from({ length: numLayers }, (_, l) => l);
   if (layers === "all") return new Set(all);
   if (layers === "odd") return new Set(all.filter((l) => l % 2 === 1));

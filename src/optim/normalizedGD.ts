@@ -6,11 +6,10 @@
  * With one group per expert, an expert that few tokens reach moves as fast as the others: this is what lets experts come
  * apart from a tiny start in Chen et al. 2022.
  */
-import { noGrad } from "../autograd.ts";
-import { checkNumber, checkOptions, show, typeError } from "../errors.ts";
+import { checkBoolean, checkNumber, checkOptions, rangeError, show, typeError } from "../errors.ts";
 import { stack } from "../kernels/movement.ts";
 import type { Tensor } from "../tensor.ts";
-import { Optimizer, type ParameterList } from "./optimizer.ts";
+import { type Group, Optimizer, type ParameterList } from "./optimizer.ts";
 
 export interface NormalizedGDOptions {
   /** Length of a step. Default 1e-3. */
@@ -29,9 +28,18 @@ export interface NormalizedGDOptions {
 
 type Settings = { lr: number; norm: "joint" | "sum"; perExpert: boolean };
 
-function check(op: string, { lr, norm }: Settings): void {
+function check(op: string, { lr, norm, perExpert, params }: Group<Settings>): void {
   checkNumber(op, "lr", lr, "a number of at least 0", (x) => x >= 0);
   if (norm !== "joint" && norm !== "sum") throw typeError(op, "norm", show(norm), '"joint" or "sum"');
+  checkBoolean(op, "perExpert", perExpert);
+  if (!perExpert) return;
+  const why = "perExpert: all tensors of a group have one entry per expert";
+  const experts = params[0]?.shape[0];
+  for (const { shape } of params) {
+    if (shape.length === 0) throw rangeError(op, "a parameter", "shape []", "a first dim that counts experts", why);
+    if (shape[0] === experts) continue;
+    throw rangeError(op, "a parameter", `shape ${show(shape)}`, `a first dim of ${experts}`, why);
+  }
 }
 
 /**
@@ -39,7 +47,9 @@ function check(op: string, { lr, norm }: Settings): void {
  *
  *   p ← p − lr · g / N,   N = √Σ‖g‖² (joint) or Σ‖g‖ (sum) over the tensors of the group
  *
- * Throws   RangeError or TypeError for bad settings
+ * Gradients of any finite size give a step of that length: they are divided by their largest entry before they are squared.
+ *
+ * Throws   RangeError or TypeError for bad settings, or for perExpert tensors whose first dims differ
  * Source   Chen et al. 2022, Section 3, Algorithm 1
  */
 export class NormalizedGD extends Optimizer<Settings> {
@@ -49,33 +59,32 @@ export class NormalizedGD extends Optimizer<Settings> {
     super("NormalizedGD", params, { lr, norm, perExpert }, check);
   }
 
-  override step(): void {
-    noGrad(() => {
-      for (const group of this.groups) {
-        const params = group.params.filter((p) => p.grad !== null);
-        if (params.length > 0) stepGroup(params, group);
-      }
-    });
+  protected override stepGroup(group: Group<Settings>): void {
+    const params = group.params.filter((p) => p.grad !== null && p.size > 0);
+    if (params.length > 0) moveGroup(params, group);
   }
 
-  // step() works on groups, since a norm is over all of one.
+  // A norm is over all of a group, so there is nothing to do for one parameter.
   protected update(): void {}
 }
 
-/** [1] or [E]: ‖g‖² of a tensor, as a whole or per expert. */
-function squares(g: Tensor, perExpert: boolean): Tensor {
-  const rows = perExpert ? g.reshape([g.shape[0], g.size / g.shape[0]]) : g.reshape([1, g.size]);
-  return rows.square().sum({ dim: 1 });
-}
+/** [1, size] or [E, size / E]: what one norm is over stands in one row. */
+const rowsOf = (g: Tensor, perExpert: boolean): Tensor =>
+  perExpert ? g.reshape([g.shape[0], g.size / g.shape[0]]) : g.reshape([1, g.size]);
 
-function stepGroup(params: readonly Tensor[], { lr, norm, perExpert }: Settings): void {
-  const parts = stack(params.map((p) => squares(p.grad as Tensor, perExpert)));
-  const N = norm === "joint" ? parts.sum({ dim: 0 }).sqrt() : parts.sqrt().sum({ dim: 0 });
-  const factor = N.eq(0).where(0, N.pow(-1)).mul(lr);
-  for (const p of params) {
-    const g = p.grad as Tensor;
-    const perRow = perExpert ? factor.reshape([g.shape[0], ...g.shape.slice(1).map(() => 1)]) : factor;
-    const next = p.detach().sub(g.mul(perRow.reshape(perExpert ? perRow.shape : [])));
+/** x, or 1 where it is 0, by which one can divide. */
+const orOne = (x: Tensor): Tensor => x.eq(0).where(1, x);
+
+function moveGroup(params: readonly Tensor[], { lr, norm, perExpert }: Settings): void {
+  const rows = params.map((p) => rowsOf(p.grad as Tensor, perExpert));
+  const largest = stack(rows.map((g) => g.abs().max({ dim: 1 }).values)).max({ dim: 0, keepdim: true }).values;
+  const scale = orOne(largest.transpose());
+  // Entries from −1 to 1, one of them ±1: no square of them overflows, and not all underflow.
+  const scaled = rows.map((g) => g.div(scale));
+  const squares = stack(scaled.map((g) => g.square().sum({ dim: 1, keepdim: true })));
+  const N = orOne(norm === "joint" ? squares.sum({ dim: 0 }).sqrt() : squares.sqrt().sum({ dim: 0 }));
+  for (const [i, p] of params.entries()) {
+    const next = p.detach().sub(scaled[i].div(N).mul(lr).reshape(p.shape));
     p.assign({ storage: next.storage, shape: next.shape });
   }
 }

@@ -1,8 +1,18 @@
 /** What all optimisers share: parameter groups, checks, and the step over parameters that have a gradient. */
+import { noGrad } from "../autograd.ts";
 import type { Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
-import { checkNumber, checkOptions, rangeError, show, stateError, typeError } from "../errors.ts";
-import { Tensor } from "../tensor.ts";
+import {
+  checkNumber,
+  checkOptions,
+  checkTensor,
+  isTensor,
+  rangeError,
+  show,
+  stateError,
+  typeError,
+} from "../errors.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** Parameters with settings of their own; what is left out is taken from the optimiser's. */
 export type ParameterGroup<S> = { params: readonly Tensor[] } & { [K in keyof S]?: S[K] | undefined };
@@ -10,45 +20,46 @@ export type ParameterGroup<S> = { params: readonly Tensor[] } & { [K in keyof S]
 /** A list of parameters, or of groups with settings of their own. */
 export type ParameterList<S> = readonly Tensor[] | readonly ParameterGroup<S>[];
 
+/** A group as an optimiser keeps it: a list of its own, with every setting filled in. */
+export type Group<S> = { params: readonly Tensor[] } & S;
+
 /**
- * Base of the optimisers. `groups` may be read and its settings changed between steps, which is how schedules work.
+ * Base of the optimisers. `groups` may be read and its settings changed between steps, which is how schedules work; every
+ * step checks them again before it changes anything.
  *
  * A step gives each parameter new storage: tensors that shared the old one keep it, and a graph that read the old numbers
  * refuses to go backward.
  */
 export abstract class Optimizer<S extends { lr: number }> {
-  readonly groups: ({ params: readonly Tensor[] } & S)[];
+  readonly groups: Group<S>[];
+  readonly #checkGroups: () => void;
 
-  constructor(op: string, params: ParameterList<S>, defaults: S, check: (op: string, settings: S) => void) {
-    if (!Array.isArray(params) || params.length === 0) {
-      throw typeError(
-        op,
-        "params",
-        Array.isArray(params) ? "no entry" : show(params),
-        "a list of parameters or groups",
-      );
-    }
-    const plain = params.every((p) => p instanceof Tensor);
-    const groups = plain ? [{ params }] : (params as readonly ParameterGroup<S>[]);
-    this.groups = groups.map((group) => {
-      checkOptions(op, group, ["params", ...Object.keys(defaults)]);
-      if (!Array.isArray(group.params)) throw typeError(op, "params of a group", show(group.params), "a list");
-      const settings = Object.fromEntries(Object.entries(group).filter(([, value]) => value !== undefined));
-      const full = { ...defaults, ...settings } as { params: readonly Tensor[] } & S;
-      check(op, full);
-      return full;
-    });
+  constructor(op: string, params: ParameterList<S>, defaults: S, check: (op: string, group: Group<S>) => void) {
+    this.groups = groupsOf(op, params, defaults);
     checkParameters(
       op,
       this.groups.flatMap((group) => group.params),
     );
+    this.#checkGroups = () => {
+      for (const group of this.groups) check(op, group);
+    };
+    this.#checkGroups();
   }
 
-  /** Changes every parameter that has a gradient; those without keep their numbers and their state. */
+  /**
+   * Changes every parameter that has a gradient; those without keep their numbers and their state.
+   *
+   * Throws   what the constructor would for a setting that has been changed since; then nothing is changed
+   */
   step(): void {
-    for (const group of this.groups) {
-      for (const p of group.params) if (p.grad !== null) this.update(p, p.grad, group);
-    }
+    this.#checkGroups();
+    noGrad(() => {
+      for (const group of this.groups) this.stepGroup(group);
+    });
+  }
+
+  protected stepGroup(group: Group<S>): void {
+    for (const p of group.params) if (p.grad !== null) this.update(p, p.grad, group);
   }
 
   protected abstract update(p: Tensor, g: Tensor, settings: S): void;
@@ -59,9 +70,28 @@ export abstract class Optimizer<S extends { lr: number }> {
   }
 }
 
+/** Groups with their settings filled in. Lists are copied: what the caller does with them later is no affair of ours. */
+function groupsOf<S>(op: string, params: ParameterList<S>, defaults: S): Group<S>[] {
+  if (!Array.isArray(params) || params.length === 0) {
+    const shown = Array.isArray(params) ? "no entry" : show(params);
+    throw typeError(op, "params", shown, "a list of parameters or groups");
+  }
+  const plain = params.some(isTensor);
+  const groups = plain ? [{ params }] : (params as readonly ParameterGroup<S>[]);
+  return groups.map((group) => {
+    checkOptions(op, group, ["params", ...Object.keys(defaults as object)], "a group");
+    if (!Array.isArray(group.params)) throw typeError(op, "params of a group", show(group.params), "a list");
+    const given = Object.entries(group).filter(([, value]) => value !== undefined);
+    const full = Object.entries({ ...defaults, ...Object.fromEntries(given) });
+    return Object.fromEntries(
+      full.map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]),
+    ) as Group<S>;
+  });
+}
+
 function checkParameters(op: string, params: readonly Tensor[]): void {
   params.forEach((p, i) => {
-    if (!(p instanceof Tensor)) throw typeError(op, `parameter ${i}`, show(p), "a tensor");
+    checkTensor(op, `parameter ${i}`, p);
     if (p.record !== null || !p.requiresGrad) {
       throw stateError(
         op,

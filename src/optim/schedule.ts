@@ -1,6 +1,15 @@
 /** Learning-rate schedules, and clipping of gradients. */
 import { noGrad } from "../autograd.ts";
-import { checkInteger, checkNumber, checkOptions, show, typeError } from "../errors.ts";
+import {
+  checkDtype,
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  checkTensor,
+  show,
+  typeError,
+} from "../errors.ts";
 import { stack } from "../kernels/movement.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Optimizer } from "./optimizer.ts";
@@ -17,7 +26,8 @@ export const constant = (): Schedule => () => 1;
  *   factor = (step + 1) / warmup                                          step < warmup
  *          = floor + (1 − floor) · ½ (1 + cos(π · (step − warmup) / (total − warmup)))   until total, then floor
  *
- * Throws   RangeError unless 0 ≤ warmup ≤ total and 0 ≤ floor ≤ 1, TypeError for unknown options
+ * Throws   RangeError unless 0 ≤ warmup ≤ total and 0 ≤ floor ≤ 1, TypeError for unknown options; the schedule itself for a
+ *          step that is no integer of at least 0
  * Source   Loshchilov & Hutter 2017, "SGDR", one cycle
  */
 export function warmupCosine(options: {
@@ -31,22 +41,31 @@ export function warmupCosine(options: {
   checkInteger("warmupCosine", "warmup", warmup, 0, total, "steps");
   checkNumber("warmupCosine", "floor", floor, "a number from 0 to 1", (x) => x >= 0 && x <= 1);
   return (step) => {
+    checkStep("warmupCosine", step);
     if (step < warmup) return (step + 1) / warmup;
     const share = total === warmup ? 1 : Math.min(1, (step - warmup) / (total - warmup));
     return floor + (1 - floor) * 0.5 * (1 + Math.cos(Math.PI * share));
   };
 }
 
-/** Up a line over `warmup` steps, then 1. */
+/** Up a line over `warmup` steps, then 1. Throws a RangeError unless warmup, and each step, is an integer of at least 0. */
 export function linearWarmup(warmup: number): Schedule {
   checkInteger("linearWarmup", "warmup", warmup, 0, Infinity, "steps");
-  return (step) => (step < warmup ? (step + 1) / warmup : 1);
+  return (step) => {
+    checkStep("linearWarmup", step);
+    return step < warmup ? (step + 1) / warmup : 1;
+  };
 }
+
+const checkStep = (op: string, step: unknown): void => checkInteger(op, "step", step, 0, Infinity, "counted from 0");
 
 /**
  * Applies a schedule to an optimiser: every group's rate is its rate at the start times the factor.
  *
  * Call step() once after every optimiser step. The factor of step 0 is applied at once.
+ *
+ * Throws   TypeError when there is no optimiser, or the schedule is no function of a step to a number; RangeError for a
+ *          factor below 0
  */
 export class LRScheduler {
   readonly #groups: { group: { lr: number }; base: number }[];
@@ -54,8 +73,8 @@ export class LRScheduler {
   #step = 0;
 
   constructor(optimizer: Optimizer<{ lr: number }>, schedule: Schedule) {
-    if (typeof schedule !== "function")
-      throw typeError("LRScheduler", "schedule", show(schedule), "a function of the step");
+    if (!Array.isArray(optimizer?.groups)) throw typeError("LRScheduler", "optimizer", show(optimizer), "an optimiser");
+    checkFunction("LRScheduler", "schedule", schedule, "a function of the step");
     this.#groups = optimizer.groups.map((group) => ({ group, base: group.lr }));
     this.#schedule = schedule;
     this.#apply();
@@ -92,13 +111,24 @@ export class LRScheduler {
  *
  * Parameters without a gradient are passed over; with none at all the norm is that of nothing, an empty sum.
  *
- * Throws   RangeError unless maxNorm is above 0
+ * Throws   RangeError unless maxNorm is above 0, TypeError unless params are tensors of one dtype, or for a normType: the
+ *          norm is always the 2-norm
  * Source   torch.nn.utils.clip_grad_norm_
  */
-export function clipGradNorm(params: readonly Tensor[], maxNorm: number): Tensor {
-  checkNumber("clipGradNorm", "maxNorm", maxNorm, "a number above 0", (x) => x > 0);
+export const clipGradNorm: (params: readonly Tensor[], maxNorm: number) => Tensor = (
+  params,
+  maxNorm,
+  normType?: unknown,
+) => {
+  const op = "clipGradNorm";
+  if (normType !== undefined) throw typeError(op, "the third argument", show(normType), "none", "there is no normType");
+  checkNumber(op, "maxNorm", maxNorm, "a number above 0", (x) => x > 0);
   if (!Array.isArray(params) || params.length === 0) {
-    throw typeError("clipGradNorm", "params", show(params), "a list of parameters");
+    throw typeError(op, "params", show(params), "a list of parameters");
+  }
+  for (const [i, p] of params.entries()) {
+    checkTensor(op, `parameter ${i}`, p);
+    checkDtype(op, `parameter ${i}`, p.dtype, [params[0].dtype], "the dtype of parameter 0");
   }
   return noGrad(() => {
     const grads = params.flatMap((p) => (p.grad === null ? [] : [p.grad]));
@@ -110,4 +140,4 @@ export function clipGradNorm(params: readonly Tensor[], maxNorm: number): Tensor
     for (const p of params) if (p.grad !== null) p.grad = p.grad.mul(scale);
     return norm;
   });
-}
+};

@@ -1,5 +1,5 @@
 /** SGD: gradient descent, with momentum. */
-import { checkNumber, checkOptions, rangeError } from "../errors.ts";
+import { checkBoolean, checkNumber, checkOptions, rangeError } from "../errors.ts";
 import { blendKernel } from "../kernels/update.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkRates, Optimizer, type ParameterList, runUpdate } from "./optimizer.ts";
@@ -23,6 +23,7 @@ function check(op: string, settings: Settings): void {
   checkRates(op, settings);
   checkNumber(op, "momentum", settings.momentum, "a number of at least 0", (x) => x >= 0);
   checkNumber(op, "dampening", settings.dampening, "a number", () => true);
+  checkBoolean(op, "nesterov", settings.nesterov);
   if (settings.nesterov && (settings.momentum === 0 || settings.dampening !== 0)) {
     throw rangeError(op, "nesterov", "true", "false", "it needs a momentum and no dampening");
   }

@@ -35,8 +35,6 @@ export function colouredText(
   const text = el(
     "p",
     { class: "mg-text" },
-    // Never `<p/>`: HTML would leave that one open.
-    "",
     ...runsOf(experts).map(([from, to]) => run(chars, from, to, experts[from])),
   );
   return (legend ? legendOf(experts, numExperts) : "") + text;

@@ -175,10 +175,11 @@ export function mutualInformationOf(matrix: CountMatrix): number {
   for (let i = 0; i < rows.length; i++) {
     for (let j = 0; j < columns.length; j++) {
       const n = matrix[i][j];
-      if (n > 0) information += (n / total) * Math.log((n / rows[i]) * (total / columns[j]));
+      // Products of whole counts are exact, so independent rows and columns give ln 1 = 0.
+      if (n > 0) information += (n / total) * Math.log((n * total) / (rows[i] * columns[j]));
     }
   }
-  // Independent rows and columns can come out a rounding below 0.
+  // Nearly independent rows and columns can come out a rounding below 0.
   return Math.max(0, information);
 }
 

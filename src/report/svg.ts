@@ -16,13 +16,17 @@ const special = /[&<>"'\p{Cs}\uFFFE\uFFFF]|(?![\t\n\r])\p{Cc}/gu;
 
 type Attributes = Record<string, string | number | undefined>;
 
+/** Elements that have no content: HTML would leave any other one open that is written `<name/>`. */
+const empty = ["meta", "path", "rect", "circle"];
+
 /** An element with escaped attributes; children are markup already. */
 export function el(name: string, attributes: Attributes = {}, ...children: string[]): string {
   const written = Object.entries(attributes)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => ` ${key}="${typeof value === "number" ? short(value) : escapeHtml(value as string)}"`)
     .join("");
-  return children.length > 0 ? `<${name}${written}>${children.join("")}</${name}>` : `<${name}${written}/>`;
+  const closed = children.length === 0 && empty.includes(name);
+  return closed ? `<${name}${written}/>` : `<${name}${written}>${children.join("")}</${name}>`;
 }
 
 /** A line of text with its left end, middle or right end at x; the text is escaped. */

@@ -10,13 +10,15 @@ import {
   checkInteger,
   checkOptions,
   checkShape,
+  checkTensor,
   rangeError,
   show,
   stateError,
   typeError,
 } from "../errors.ts";
 import { Generator, hashInteger } from "../random.ts";
-import { checkTensor, type Tensor } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
+import { checkContext } from "./check.ts";
 import { routerInput } from "./input.ts";
 import { type GateRule, integers, type Router } from "./record.ts";
 import { choiceMajor, routeChoices } from "./tokenChoice.ts";
@@ -47,7 +49,8 @@ export function hashRouter(options: HashRouterOptions = {}): Router {
   const { method = "mod", seed = 0 } = options;
   if (method !== "mod" && method !== "random") throw typeError(op, "method", show(method), '"mod" or "random"');
   checkInteger(op, "seed", seed, -(2 ** 31), 2 ** 31 - 1);
-  return (logits, { mask, tokenIds } = {}) => {
+  return (logits, ctx = {}) => {
+    const { mask, tokenIds } = checkContext(op, ctx);
     const input = routerInput(op, logits, mask);
     const [T, E] = logits.shape;
     const ids = idsOf(op, tokenIds, T);
@@ -86,7 +89,8 @@ export function randomRouter(options: { k?: number | undefined; seed?: number | 
   const { k = 1, seed = 0 } = options;
   checkInteger(op, "k", k, 1, Infinity, "experts per token");
   checkInteger(op, "seed", seed, -(2 ** 31), 2 ** 31 - 1);
-  return (logits, { training = false, rng, mask } = {}) => {
+  return (logits, ctx = {}) => {
+    const { training = false, rng, mask } = checkContext(op, ctx);
     const input = routerInput(op, logits, mask);
     const [n, E] = input.keptLogits.shape;
     if (k > E) throw rangeError(op, "k", String(k), `at most ${E}`, "the number of experts");

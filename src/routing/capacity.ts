@@ -1,5 +1,5 @@
 /** Capacity: how many slots an expert may be granted. */
-import { rangeError, show, typeError } from "../errors.ts";
+import { checkInteger, checkNumber, rangeError, show, typeError } from "../errors.ts";
 
 /**
  * Rounds a quotient of sizes after taking off the rounding error of the floats: 1.1 · 10 is 11, not 11.000000000000002.
@@ -14,9 +14,16 @@ const near = (x: number, round: (x: number) => number): number =>
  *
  * K is inside, so that factor 1 holds exactly an even load; an infinite factor gives T, which no expert can exceed: dropless.
  *
+ * Throws   RangeError or TypeError unless the factor is above 0, T ≥ 0, K ≥ 0 (a mean may be a fraction), E ≥ 1 and
+ *          minCapacity ≥ 0
  * Source   Fedus et al. 2021, Eq. 3, with K as in Megatron-LM, DeepSpeed and MegaBlocks
  */
 export function tokenChoiceCapacity(capacityFactor: number, T: number, K: number, E: number, minCapacity = 1): number {
+  const op = "tokenChoiceCapacity";
+  checkCapacityFactor(op, capacityFactor, true);
+  checkSizes(op, T, E);
+  checkNumber(op, "K", K, "a number of at least 0", (k) => k >= 0, "experts per token");
+  checkInteger(op, "minCapacity", minCapacity, 0, Infinity);
   if (capacityFactor === Infinity) return T;
   return Math.min(T, Math.max(minCapacity, near((capacityFactor * T * K) / E, Math.ceil)));
 }
@@ -28,10 +35,18 @@ export function tokenChoiceCapacity(capacityFactor: number, T: number, K: number
  *
  * The factor is the mean number of experts per token.
  *
+ * Throws   RangeError or TypeError unless the factor is above 0, T ≥ 0 and E ≥ 1
  * Source   Zhou et al. 2022, Eq. 1 (k = n·c/e)
  */
 export function expertChoiceCapacity(capacityFactor: number, T: number, E: number): number {
+  checkCapacityFactor("expertChoiceCapacity", capacityFactor, false);
+  checkSizes("expertChoiceCapacity", T, E);
   return Math.min(T, Math.max(1, near((capacityFactor * T) / E, Math.floor)));
+}
+
+function checkSizes(op: string, T: number, E: number): void {
+  checkInteger(op, "T", T, 0, Infinity, "tokens");
+  checkInteger(op, "E", E, 1, Infinity, "experts");
 }
 
 /** Throws unless the capacity factor is a number above 0; `infinite` says whether ∞ (dropless) is allowed. */

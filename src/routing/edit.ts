@@ -7,7 +7,8 @@
  *   const without = moe.forward(x, { routing: withoutExpert(routing, 3) });
  */
 import { tensor } from "../create.ts";
-import { checkInteger, checkShape, rangeError, show, typeError } from "../errors.ts";
+import { checkInteger, checkOptions, checkShape, rangeError, show, typeError } from "../errors.ts";
+import { checkRouting } from "../kernels/dispatch.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkCapacityFactor, expertChoiceCapacity, tokenChoiceCapacity } from "./capacity.ts";
 import { type Decided, integers, type Routing, type SlotMaps, slotMaps, withLogits } from "./record.ts";
@@ -64,6 +65,8 @@ const everything = (routing: Routing, list: readonly Assignment[]): number => Ma
  */
 export function sendToken(routing: Routing, token: number, expert: number, options: { choice?: number } = {}): Routing {
   const op = "sendToken";
+  checkRouting(op, "routing", routing);
+  checkOptions(op, options, ["choice"]);
   const { choice = 0 } = options;
   checkInteger(op, "token", token, 0, routing.numTokens - 1);
   checkInteger(op, "expert", expert, 0, routing.numExperts - 1);
@@ -92,6 +95,7 @@ export function sendToken(routing: Routing, token: number, expert: number, optio
  * Throws   RangeError for an expert that is not there, or the only one
  */
 export function withoutExpert(routing: Routing, expert: number): Routing {
+  checkRouting("withoutExpert", "routing", routing);
   checkInteger("withoutExpert", "expert", expert, 0, routing.numExperts - 1);
   if (routing.numExperts === 1) throw rangeError("withoutExpert", "expert", "0, the only one", "one of several");
   const list = assignmentsOf(routing);
@@ -125,6 +129,7 @@ function bestExpert({ probs, numExperts: E }: Routing, token: number, except: Re
  * Throws   RangeError unless k is an integer of at least 1
  */
 export function withTopK(routing: Routing, k: number): Routing {
+  checkRouting("withTopK", "routing", routing);
   checkInteger("withTopK", "k", k, 1, Infinity);
   return rebuild(
     routing,
@@ -140,6 +145,7 @@ export function withTopK(routing: Routing, k: number): Routing {
  * Throws   RangeError unless the factor is above 0
  */
 export function withCapacity(routing: Routing, capacityFactor: number): Routing {
+  checkRouting("withCapacity", "routing", routing);
   const [T, E] = [tokensIn(routing), routing.numExperts];
   const byToken = routing.rule.choiceBy === "token";
   checkCapacityFactor("withCapacity", capacityFactor, byToken);
@@ -179,6 +185,8 @@ function grantsOf(routing: Routing): Map<number, number>[] {
  * Throws   RangeError when they are of different numbers of tokens or experts
  */
 export function compareRoutings(before: Routing, after: Routing): RoutingComparison {
+  checkRouting("compareRoutings", "before", before);
+  checkRouting("compareRoutings", "after", after);
   const sizes = (r: Routing): number[] => [r.numTokens, r.numExperts];
   checkShape("compareRoutings", "after", sizes(after), sizes(before), "the tokens and experts of the other");
   const [a, b] = [grantsOf(before), grantsOf(after)];
@@ -212,6 +220,7 @@ export type RoutingJSON = Pick<Routing, "router" | "numTokens" | "numExperts" | 
 
 /** The routing as plain data, for JSON.stringify. The numbers are exact. */
 export function routingToJSON(routing: Routing): RoutingJSON {
+  checkRouting("routingToJSON", "routing", routing);
   const list = (x: Tensor): number[] => Array.from(x.data);
   const floats = (x: Tensor): (number | string)[] => list(x).map((v) => (Number.isFinite(v) ? v : String(v)));
   const { router, numTokens, numExperts, capacity, rule, keptTokens, noise, logits } = routing;

@@ -8,6 +8,7 @@
  */
 import { checkOptions } from "../errors.ts";
 import { checkCapacityFactor, expertChoiceCapacity } from "./capacity.ts";
+import { checkContext } from "./check.ts";
 import { routerInput } from "./input.ts";
 import { type GateRule, integers, type Router, slotMaps, withLogits } from "./record.ts";
 
@@ -39,7 +40,8 @@ export function expertChoiceRouter(options: ExpertChoiceRouterOptions = {}): Rou
   const { capacityFactor = 2 } = options;
   checkCapacityFactor(op, capacityFactor, false);
   const rule: GateRule = { score: "softmax", normalize: false, balanceOver: "choices", choiceBy: "expert" };
-  const route: Router = (logits, { mask } = {}) => {
+  const route: Router = (logits, ctx = {}) => {
+    const { mask } = checkContext(op, ctx);
     const input = routerInput(op, logits, mask);
     const [T, E] = logits.shape;
     const [n] = input.keptLogits.shape;

@@ -1,6 +1,7 @@
 /** What all routers do with their input before they choose: check the logits and leave out masked tokens. */
-import { checkDtype, checkRank, rangeError, show, typeError } from "../errors.ts";
+import { checkDtype, checkRank, checkTensor, rangeError, show } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
+import { flattenMask } from "./check.ts";
 import { integers, type Mask } from "./record.ts";
 
 /** The logits of the tokens that take part, and who they are. */
@@ -15,6 +16,7 @@ export interface RouterInput {
 
 /** Checks logits [T, E] and the mask. Throws RangeErrors and TypeErrors that name the router. */
 export function routerInput(op: string, logits: Tensor, mask: Mask | undefined): RouterInput {
+  checkTensor(op, "logits", logits);
   checkRank(op, "logits", logits.shape, 2, "tokens and experts");
   checkDtype(op, "logits", logits.dtype, ["float32", "float64"]);
   if (logits.shape[1] === 0) throw rangeError(op, "logits", `shape ${show(logits.shape)}`, "at least one expert");
@@ -32,19 +34,9 @@ export function routerInput(op: string, logits: Tensor, mask: Mask | undefined):
 }
 
 function keptIndices(op: string, mask: Mask, T: number): Int32Array {
-  const flat = flattenMask(op, mask);
+  const { flat } = flattenMask(op, mask);
   if (flat.length !== T) throw rangeError(op, "mask", `${flat.length} entries`, `${T}`, "one per token, true = keep");
   return Int32Array.from(flat.flatMap((keep, t) => (keep ? [t] : [])));
-}
-
-/** A mask nested as the tokens are, as one list. */
-export function flattenMask(op: string, mask: Mask): boolean[] {
-  if (!Array.isArray(mask)) throw typeError(op, "mask", show(mask), "lists of booleans", "true = keep");
-  return (mask as readonly (boolean | Mask)[]).flatMap((entry): boolean[] => {
-    if (typeof entry === "boolean") return [entry];
-    if (Array.isArray(entry)) return flattenMask(op, entry);
-    throw typeError(op, "mask", show(entry), "booleans", "true = keep");
-  });
 }
 
 /** A NaN or +∞ has no softmax; nor has a row of −∞ alone. One −∞ is a way to close an expert, and is fine. */

@@ -10,6 +10,7 @@
  *
  * Source   Fedus et al. 2021, "Switch Transformers", Eq. 4 to 6 (divided by k for k > 1); Zoph et al. 2022, "ST-MoE", Eq. 5
  */
+import { checkDtype, checkTensor, rangeError, show } from "../errors.ts";
 import { bincount } from "../kernels/sort.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Routing } from "./record.ts";
@@ -57,13 +58,21 @@ export function lossesOf(routing: Read): RoutingLosses {
  *
  *   CV² = variance / mean²,  variance = Σ (x − mean)² / n        0 for equal numbers, n − 1 for all in one
  *
- * No square root is taken, so that the gradient at perfect balance is 0 and not 0 / 0.
+ * No square root is taken, so that the gradient at perfect balance is 0 and not 0 / 0. Zeros alone are equal numbers too:
+ * their CV² is 0, as is its gradient. Numbers of both signs with mean 0 have ∞.
  *
+ * Throws   TypeError for what is no float tensor, RangeError for one without elements
  * Source   Shazeer et al. 2017, Eq. 7 and 11, with the population's variance
  */
 export function squaredVariation(x: Tensor): Tensor {
+  const op = "squaredVariation";
+  checkTensor(op, "x", x);
+  checkDtype(op, "x", x.dtype, ["float32", "float64"], "convert integers with to()");
+  if (x.size === 0) throw rangeError(op, "x", `shape ${show(x.shape)}`, "at least one element");
   const mean = x.mean();
-  return x.sub(mean).square().mean().div(mean.square());
+  const variance = x.sub(mean).square().mean();
+  const zeros = mean.eq(0).mul(variance.eq(0));
+  return variance.div(zeros.where(1, mean.square()));
 }
 
 /** int32: the expert of every slot, or of every token's first choice. */

@@ -29,11 +29,16 @@ const draws: Record<Exclude<RouterNoise["type"], "none">, (rng: Generator) => nu
 
 /** Throws unless the noise is one that there is; gives it with its scale filled in. */
 export function checkNoise(op: string, noise: RouterNoise | RouterNoise["type"] | undefined): ResolvedNoise {
-  const given = typeof noise === "string" ? { type: noise } : (noise ?? { type: "none" });
-  checkOptions(op, given, ["type", "scale"]);
+  const given = noise === undefined ? { type: "none" as const } : typeof noise === "string" ? { type: noise } : noise;
+  checkOptions(op, given, ["type", "scale"], "noise");
   const { type, scale = 1 } = given;
   if (type !== "none" && !Object.hasOwn(draws, type)) {
-    throw typeError(op, "noise", show(type), '"none", "uniform", "gaussian" or "gumbel"');
+    throw typeError(
+      op,
+      typeof noise === "string" ? "noise" : "noise.type",
+      show(type),
+      '"none", "uniform", "gaussian" or "gumbel"',
+    );
   }
   checkNumber(op, "noise.scale", scale as number, "a number of at least 0", (x) => x >= 0);
   return { type, scale: scale as number };

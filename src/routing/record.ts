@@ -15,6 +15,7 @@ import { bincount, countingSort, invertOrder, offsetsOf, slotKeys } from "../ker
 import { softplus } from "../kernels/unary.ts";
 import type { Generator } from "../random.ts";
 import type { Logits, Probs, Tensor } from "../tensor.ts";
+import { checkAssignments, checkDecided } from "./check.ts";
 import { lossesOf, type RoutingLosses } from "./losses.ts";
 
 /** Which token and expert each slot belongs to, readable from either side. */
@@ -106,8 +107,14 @@ export interface Assignments {
 /** An int32 tensor from host numbers, made by a tensor that is at hand. */
 export const integers = (like: Tensor, data: Int32Array): Tensor => like.make(hostValue(data, [data.length]), null);
 
-/** Sorts assignments into slots: by expert within capacity, the rest into the tail. */
+/**
+ * Sorts assignments into slots: by expert within capacity, the rest into the tail.
+ *
+ * Throws   TypeError or RangeError when the assignments are no lists of one length, name a token or an expert that is not
+ *          there, or when T, E or the capacity are no integers
+ */
 export function slotMaps(assignments: Assignments, T: number, E: number, capacity: number): SlotMaps {
+  checkAssignments(assignments, T, E, capacity);
   const { tokenOf, expertOf } = assignments;
   const keys = grantKeys(assignments, E, capacity);
   const order = countingSort(keys, 2 * E);
@@ -162,13 +169,16 @@ export function normalizedGatesOf(logScores: Tensor, maps: SlotMaps): Tensor {
   const counts = logScores.make(hostValue(new Int32Array(T * E), [T * E]), null);
   const one = logScores.make(hostValue(new Int32Array(maps.tokenOfSlot.size).fill(1), maps.tokenOfSlot.shape), null);
   const asked = counts.indexAdd(0, maps.tokenOfSlot.mul(E).add(maps.expertOfSlot), one).reshape([T, E]);
-  const largest = asked.where(logScores.detach(), -Infinity).max({ dim: 1 }).values;
-  // A token that was moved to closed experts alone (−∞) has no share to give: its gates are 0, not 0 / 0.
-  const top = largest.eq(-Infinity).where(0, largest);
+  // The lowest finite number stands in for −∞, of which detectAnomaly would complain.
+  const lowest = logScores.dtype === "float64" ? -Number.MAX_VALUE : LOWEST_FLOAT32;
+  const top = asked.where(logScores.detach(), lowest).max({ dim: 1 }).values;
   const shares = slotEntries(logScores, maps).sub(top.indexSelect(0, maps.tokenOfSlot)).exp();
+  // A token that was moved to closed experts alone (−∞) has no share to give: its gates are 0, not 0 / 0.
   const total = perToken(shares);
   return zeroTail(shares.div(total.eq(0).where(1, total)), maps.offsets);
 }
+
+const LOWEST_FLOAT32 = -(2 ** 128 - 2 ** 104);
 
 const zeros = (dtype: DType, n: number) => (dtype === "float64" ? new Float64Array(n) : new Float32Array(n));
 
@@ -204,8 +214,12 @@ export type Decided = Pick<Routing, "router" | "capacity" | "rule" | "keptTokens
  * The routing that given slots make with given logits: gate, probs and losses follow the logits, the integers stay.
  *
  * This is how a router ends, and how one is replayed: `withLogits(routing, logits)` asks nobody to choose again.
+ *
+ * Throws   TypeError or RangeError for parts that are missing, or of a kind or shape that does not fit the logits. Whether
+ *          the integers make sense is for the laws to say.
  */
 export function withLogits(decided: Decided, logits: Tensor): Routing {
+  checkDecided("withLogits", decided, logits);
   const { router, capacity, rule, keptTokens, noise = null } = decided;
   const { tokenOfSlot, expertOfSlot, offsets, slotsOfToken, tokenOffsets } = decided;
   const maps = { tokenOfSlot, expertOfSlot, offsets, slotsOfToken, tokenOffsets };

@@ -9,12 +9,23 @@
  */
 import { arange, defaultGenerator } from "../create.ts";
 import { hostValue } from "../device/storage.ts";
-import { checkInteger, checkOptions, checkShape, rangeError, show, typeError } from "../errors.ts";
+import {
+  checkBoolean,
+  checkDtype,
+  checkInteger,
+  checkOptions,
+  checkShape,
+  checkTensor,
+  rangeError,
+  show,
+  typeError,
+} from "../errors.ts";
 import { concat } from "../kernels/movement.ts";
 import { nextBest } from "../kernels/nextBest.ts";
 import type { Generator } from "../random.ts";
-import { checkTensor, type Tensor } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
 import { checkCapacityFactor, tokenChoiceCapacity } from "./capacity.ts";
+import { checkContext } from "./check.ts";
 import { type RouterInput, routerInput } from "./input.ts";
 import { addNoise, checkNoise, type RouterNoise } from "./noise.ts";
 import { type GateRule, integers, type Router, type Routing, scoresOf, slotMaps, withLogits } from "./record.ts";
@@ -128,16 +139,21 @@ const NAMES = ["k", "normalize", ...CAPACITY_NAMES, "priority", "dropPolicy", "s
 
 function tokenChoiceRouter(op: string, options: TopKRouterOptions): Router {
   checkOptions(op, options, NAMES);
-  const { k = 2, normalize = k > 1, scoreFn = "softmax", priority = "position", dropPolicy = "position" } = options;
+  const { k = 2, scoreFn = "softmax", priority = "position", dropPolicy = "position" } = options;
+  checkInteger(op, "k", k, 1, Infinity, "experts per token");
+  const { normalize = k > 1 } = options;
   const { expertBias } = options;
+  if (expertBias !== undefined) checkTensor(op, "expertBias", expertBias);
   const room = capacitySettings(op, options);
   const noise = checkNoise(op, options.noise);
   checkChoices(op, { k, normalize, scoreFn, priority, dropPolicy });
   const rule: GateRule = { score: scoreFn, normalize, balanceOver: "choices", choiceBy: "token" };
-  return (logits, { training = false, rng, mask } = {}) => {
+  return (logits, ctx = {}) => {
+    const { training = false, rng, mask } = checkContext(op, ctx);
     const input = routerInput(op, logits, mask);
     const [n, E] = input.keptLogits.shape;
-    checkExperts(op, k, E, expertBias);
+    checkExperts(op, k, E);
+    if (expertBias !== undefined) checkBias(op, expertBias, logits);
     const random = training ? (rng ?? defaultGenerator()) : null;
     const noisy = random === null ? input.keptLogits.detach() : addNoise(input.keptLogits, noise, random);
     const chooseBy = expertBias ? scoresOf(noisy, scoreFn).scores.add(expertBias.detach()) : noisy;
@@ -154,8 +170,7 @@ type ChoiceSettings = Required<Pick<TopKRouterOptions, "k" | "normalize" | "scor
 
 function checkChoices(op: string, settings: { [K in keyof ChoiceSettings]: unknown }): void {
   const { k, normalize, scoreFn, priority, dropPolicy } = settings;
-  checkInteger(op, "k", k, 1, Infinity, "experts per token");
-  if (typeof normalize !== "boolean") throw typeError(op, "normalize", show(normalize), "true or false");
+  checkBoolean(op, "normalize", normalize);
   if (k === 1 && normalize) {
     const why = "a normalised top-1 gate is 1 whatever the logits are, so the router would get no gradient";
     throw rangeError(op, "normalize", "true at k = 1", "false", why);
@@ -175,11 +190,15 @@ function checkChoices(op: string, settings: { [K in keyof ChoiceSettings]: unkno
   }
 }
 
-function checkExperts(op: string, k: number, E: number, expertBias: Tensor | undefined): void {
+function checkExperts(op: string, k: number, E: number): void {
   if (k > E) throw rangeError(op, "k", String(k), `at most ${E}`, "the number of experts");
-  if (expertBias === undefined) return;
-  checkTensor(op, "expertBias", expertBias);
-  checkShape(op, "expertBias", expertBias.shape, [E], "one number per expert");
+}
+
+function checkBias(op: string, expertBias: Tensor, logits: Tensor): void {
+  checkShape(op, "expertBias", expertBias.shape, [logits.shape[1]], "one number per expert");
+  checkDtype(op, "expertBias", expertBias.dtype, [logits.dtype], "the dtype of the logits");
+  const bad = expertBias.storage.host?.findIndex(Number.isNaN) ?? -1;
+  if (bad >= 0) throw rangeError(op, "expertBias", `NaN at index ${bad}`, "numbers that can be ordered");
 }
 
 /** int32 [K·n]: assignments in the order in which they are granted; null for the order that they have. */
@@ -235,10 +254,11 @@ export function gshardRouter(options: GShardRouterOptions = {}): Router {
   checkOptions(op, options, CAPACITY_NAMES);
   const room = capacitySettings(op, options, 1);
   const rule: GateRule = { score: "softmax", normalize: true, balanceOver: "first choices", choiceBy: "token" };
-  return (logits, { training = false, rng, mask } = {}) => {
+  return (logits, ctx = {}) => {
+    const { training = false, rng, mask } = checkContext(op, ctx);
     const input = routerInput(op, logits, mask);
     const [n, E] = input.keptLogits.shape;
-    checkExperts(op, 2, E, undefined);
+    checkExperts(op, 2, E);
     const { indices } = input.keptLogits.detach().topk(2);
     const allowed = training ? luckySeconds(input.keptLogits, indices, rng ?? defaultGenerator()) : undefined;
     const capacity = capacityOf(room, training)(n, 2, E);

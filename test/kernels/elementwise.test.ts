@@ -299,6 +299,19 @@ describe("what is refused", () => {
     );
   });
 
+  test.each([
+    ["add", add, "there is no alpha: scale b with mul"],
+    ["sub", sub, "there is no alpha: scale b with mul"],
+    ["div", div, "there is no roundingMode"],
+  ] as const)("%s with options that only other libraries have", (name, op, why) => {
+    const call = op as unknown as (...args: unknown[]) => Tensor;
+    expect(() => call(zeros([2]), 1, { alpha: 2 })).toThrow(
+      new TypeError(`${name}: the third argument has a Object, expected none (${why})`),
+    );
+    // As in list.reduce(add), which passes an index.
+    expect(numbers(call(ones([2]), 1, 7))).toEqual(numbers(op(ones([2]), 1)));
+  });
+
   const whole = zeros([2], { dtype: "int32" });
   test.each(ops)("%s of int32 and a number that int32 does not have", (name, op) => {
     expect(() => op(whole, 1.5)).toThrow(

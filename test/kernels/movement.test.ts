@@ -204,6 +204,30 @@ describe("permute and transpose", () => {
   });
 });
 
+test.each([
+  ["permute", (x: Tensor) => permute(x, [0])],
+  ["transpose", (x: Tensor) => transpose(x)],
+  ["reshape", (x: Tensor) => reshape(x, [2])],
+  ["expand", (x: Tensor) => expand(x, [2])],
+  ["slice", (x: Tensor) => slice(x)],
+])("%s refuses what is no tensor, and names it", (name, call) => {
+  expect(() => call([1, 2] as never)).toThrow(
+    new TypeError(`${name}: x has [1, 2], expected a tensor (make one with tensor())`),
+  );
+});
+
+test("dims and sizes come as lists", () => {
+  expect(() => permute(zeros([2, 3]), 1 as never)).toThrow(
+    new TypeError("permute: dims has 1, expected a list of dims (such as [1, 0])"),
+  );
+  expect(() => reshape(zeros([2, 3]), 6 as never)).toThrow(
+    new TypeError("reshape: shape has 6, expected a list of sizes (such as [2, 3])"),
+  );
+  expect(() => expand(zeros([2, 3]), 6 as never)).toThrow(
+    new TypeError("expand: shape has 6, expected a list of sizes (such as [2, 3])"),
+  );
+});
+
 describe("reshape", () => {
   /** A shape of the same number of elements: dims merged, and dims of size 1 put in. */
   const reshapes = (element: fc.Arbitrary<number> = anyFloat, maxRank = 4) =>
@@ -513,7 +537,11 @@ describe("concat", () => {
       () => concat(x as never),
       new TypeError("concat: tensors has a Tensor, expected a list of at least one tensor"),
     ],
-    ["a number in the list", () => concat([x, 3 as never]), new TypeError("concat: tensor 1 has 3, expected a tensor")],
+    [
+      "a number in the list",
+      () => concat([x, 3 as never]),
+      new TypeError("concat: tensor 1 has 3, expected a tensor (make one with tensor())"),
+    ],
     [
       "two dtypes",
       () => concat([x, x.to("int32")]),
@@ -592,7 +620,7 @@ describe("stack", () => {
     [
       "nothing in the list",
       () => stack([x, undefined as never]),
-      new TypeError("stack: tensor 1 has undefined, expected a tensor"),
+      new TypeError("stack: tensor 1 has undefined, expected a tensor (make one with tensor())"),
     ],
     [
       "shapes that differ",

@@ -219,9 +219,7 @@ describe("norms", () => {
         new TypeError(`${name}: options has the name "epsilon", expected eps`),
       );
       expect(() => norm(x, zeros([3], { dtype: "float64" }))).toThrow(
-        new TypeError(
-          "mul: the pair of inputs has dtypes float32 and float64, expected one dtype (convert one with to())",
-        ),
+        new TypeError(`${name}: weight has dtype float64, expected float32 (the dtype of x)`),
       );
     }
     expect(() => layerNorm(x, null, zeros([1, 3]))).toThrow(

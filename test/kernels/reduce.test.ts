@@ -231,6 +231,12 @@ describe("sumTo", () => {
     const x = ones([2, 1]);
     expect(sumTo(x, [2, 1])).toBe(x);
   });
+
+  test.each([[[4]], [[2, 2]], [[1, 2, 3]]])("refuses %j, which does not broadcast to [2, 3]", (shape) => {
+    expect(() => sumTo(zeros([2, 3]), shape)).toThrow(
+      new RangeError(`sumTo: shape has [${shape.join(", ")}], expected one that broadcasts to [2, 3]`),
+    );
+  });
 });
 
 /** Numbers with many ties, NaN and ∞ among them. */

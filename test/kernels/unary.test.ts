@@ -149,6 +149,15 @@ describe("the loops", () => {
     expect(actual).toEqual(y.map((v) => (Number.isInteger(v) || Number.isNaN(v) ? v : expect.closeTo(v, 15))));
   });
 
+  test("squares of int32 are exact, and wrap at 2³²", () => {
+    fc.assert(
+      fc.property(anyInt, (n) => {
+        const expected = Number(BigInt.asIntN(32, BigInt(n) ** 2n));
+        expect(square(tensor(Int32Array.of(n))).item()).toBe(expected);
+      }),
+    );
+  });
+
   test.each([...floatOps, ...integerOps])("%s of NaN is NaN", (_, op) => {
     for (const dtype of ["float32", "float64"] as const) {
       expect(op(tensor(Number.NaN, { dtype })).item()).toBeNaN();

@@ -179,7 +179,7 @@ describe("Embedding", () => {
       new TypeError("Embedding: index has dtype float32, expected int32 (convert with to())"),
     );
     expect(() => layer.forward(tensor(Int32Array.from([0, 4])))).toThrow(
-      new RangeError("indexSelect: index has 4 at flat index 1, expected indices from 0 to 3"),
+      new RangeError("Embedding: index has 4 at flat index 1, expected indices from 0 to 3"),
     );
     expect(() => layer.forward(tensor(Int32Array.from([-1])))).toThrow(RangeError);
     expect(() => new Embedding(0, 2)).toThrow(

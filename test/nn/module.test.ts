@@ -140,7 +140,7 @@ describe("loadStateDict", () => {
     [
       "what is no tensor",
       { ...dict(), last: [3] as unknown as Tensor },
-      new TypeError("loadStateDict: last has [3], expected a tensor"),
+      new TypeError("loadStateDict: last has [3], expected a tensor (make one with tensor())"),
     ],
   ];
   test.each(refusals)("refuses %s, and then has changed nothing", (_, given, error) => {

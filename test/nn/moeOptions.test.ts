@@ -267,12 +267,12 @@ describe("refusals", () => {
     [
       "a mask of another length",
       () => moe.forward(x, { mask: [true] }),
-      new RangeError("topKRouter: mask has 1 entries, expected 3 (one per token, true = keep)"),
+      new RangeError("MoE: mask has shape [1], expected [3] (one entry per token, true = keep)"),
     ],
     [
       "a mask of numbers",
       () => moe.forward(x, { mask: [1, 1, 1] as unknown as Mask }),
-      new TypeError("MoE: mask has 1, expected booleans (true = keep)"),
+      new TypeError("MoE: the entry of mask at [0] has 1, expected true or false (depth 1, as the first)"),
     ],
     [
       "more experts per token than it has",

@@ -128,7 +128,7 @@ describe.each(kinds)("$name", ({ name, make: Kind, more }) => {
     [
       "what is no tensor in a group",
       [{ params: [p, 3] }],
-      new TypeError(`${name}: parameter 1 has 3, expected a tensor`),
+      new TypeError(`${name}: parameter 1 has 3, expected a tensor (make one with tensor())`),
     ],
     [
       "a group of one tensor that is not in a list",
@@ -138,7 +138,7 @@ describe.each(kinds)("$name", ({ name, make: Kind, more }) => {
     [
       "unknown names in a group",
       [{ params: [p], rate: 0.1 }],
-      new TypeError(`${name}: options has the name "rate", expected params, lr, ${more}`),
+      new TypeError(`${name}: a group has the name "rate", expected params, lr, ${more}`),
     ],
     [
       "a bad setting in a group",

@@ -159,7 +159,10 @@ describe.each(makers)("%s", (name, make) => {
       }),
     ).toThrow(new RangeError(`${name}: mask has 4 entries, expected 3 (one per token, true = keep)`));
     expect(() => route(logits, { mask: [1, 1, 0] as unknown as Mask })).toThrow(
-      new TypeError(`${name}: mask has 1, expected booleans (true = keep)`),
+      new TypeError(`${name}: the entry of mask at [0] has 1, expected true or false (depth 1, as the first)`),
+    );
+    expect(() => route(logits, { mask: [[true], [true, true]] })).toThrow(
+      new RangeError(`${name}: the entry of mask at [1] has 2 entries, expected 1 (as many as the first there)`),
     );
     expect(() => route(logits, { mask: true as unknown as Mask })).toThrow(
       new TypeError(`${name}: mask has true, expected lists of booleans (true = keep)`),

@@ -1,0 +1,57 @@
+/** What `npm run laws` and the tests try the laws on: the library's routers, losses and some of its ops. */
+import {
+  arange,
+  expertChoiceRouter,
+  gshardRouter,
+  hashRouter,
+  noisyTopKRouter,
+  ones,
+  type Router,
+  randomRouter,
+  switchRouter,
+  type Tensor,
+  topKRouter,
+} from "../src/index.ts";
+import type { CheckLossOptions, CheckRouterOptions, RoutingLoss } from "../src/laws/index.ts";
+
+/** A router whose overflow asks for another expert competes for room, so these are not promised of it. */
+const COMPETES = ["first choice first", "ties", "tokens in another order", "no look ahead"];
+
+export const routers: readonly (readonly [name: string, router: Router, options?: CheckRouterOptions])[] = [
+  ["topKRouter()", topKRouter()],
+  ["topKRouter({ k: 1 })", topKRouter({ k: 1 })],
+  ["topKRouter({ k: 3 }), E = 3", topKRouter({ k: 3 }), { numExperts: 3 }],
+  ["topKRouter({ normalize: false })", topKRouter({ normalize: false })],
+  ["topKRouter({ scoreFn: 'sigmoid' })", topKRouter({ scoreFn: "sigmoid" })],
+  ["topKRouter({ noise: 'gumbel' })", topKRouter({ noise: "gumbel" })],
+  ["topKRouter({ capacityFactor: 1 })", topKRouter({ capacityFactor: 1 })],
+  ["… priority: 'gate'", topKRouter({ capacityFactor: 1, priority: "gate" })],
+  ["… dropPolicy: 'gate'", topKRouter({ capacityFactor: 1, dropPolicy: "gate" })],
+  ["… dropPolicy: 'random'", topKRouter({ capacityFactor: 1, dropPolicy: "random" })],
+  ["… dropPolicy: 'next-best'", topKRouter({ capacityFactor: 1, dropPolicy: "next-best" }), { except: COMPETES }],
+  ["switchRouter()", switchRouter()],
+  ["gshardRouter()", gshardRouter()],
+  [
+    "noisyTopKRouter({ k: 2 })",
+    noisyTopKRouter({ dim: 2, numExperts: 4, dtype: "float64" }),
+    // Its noise depends on the tokens: these are all alike. Float64 weights route float64 logits.
+    { numExperts: 4, dtypes: ["float64"], context: (T) => ({ x: ones([T, 2], { dtype: "float64" }) }) },
+  ],
+  ["expertChoiceRouter()", expertChoiceRouter()],
+  ["expertChoiceRouter({ capacityFactor: 1 })", expertChoiceRouter({ capacityFactor: 1 })],
+  ["hashRouter()", hashRouter(), { context: (T) => ({ tokenIds: arange(T, { dtype: "int32" }) }) }],
+  ["randomRouter({ k: 2 })", randomRouter({ k: 2 })],
+];
+
+export const losses: readonly (readonly [name: string, loss: RoutingLoss, options?: CheckLossOptions])[] = [
+  ["losses.balance", (routing) => routing.losses.balance],
+];
+
+export const ops: readonly (readonly [name: string, op: (x: Tensor) => Tensor, linear?: boolean])[] = [
+  ["softmax", (x) => x.softmax()],
+  ["logSoftmax", (x) => x.logSoftmax()],
+  ["gelu", (x) => x.gelu()],
+  ["layerNorm", (x) => x.layerNorm()],
+  ["cumsum", (x) => x.cumsum(0), true],
+  ["permute", (x) => x.permute([1, 0]), true],
+];
