@@ -5,8 +5,6 @@ export default defineConfig({
   test: {
     // CI has two cores; without this, vitest keeps one of them for itself.
     maxWorkers: 2,
-    // A property of some hundred runs in float64 can outlast the default of five seconds on a busy machine.
-    testTimeout: 30_000,
     coverage: {
       provider: "v8",
       include: ["src/**/*.ts"],
@@ -26,6 +24,8 @@ export default defineConfig({
           environment: "node",
           include: ["test/**/*.test.ts"],
           setupFiles: ["test/setup.ts"],
+          // A property of some hundred runs in float64 can outlast the default of five seconds on a busy machine.
+          testTimeout: 60_000,
         },
       },
     ],

@@ -96,6 +96,7 @@ function replayDraws<T>(draws: ReadonlyMap<Generator, GeneratorState>, fn: () =>
 export class Generator {
   readonly #state: Uint32Array;
   readonly #path: string;
+  readonly #forks = new Map<string, number>();
   #spareNormal: number | null = null;
 
   constructor(seed: number | string) {
@@ -110,6 +111,16 @@ export class Generator {
       throw typeError("split", "label", show(label), "a text or a number");
     }
     return new Generator(`${this.#path}/${label}`);
+  }
+
+  /**
+   * A stream of its own for everyone who asks: `split(label)` the first time, another independent one at every later call.
+   * So the layers of a model, all made with one generator, do not draw the same noise.
+   */
+  fork(label: string): Generator {
+    const count = this.#forks.get(label) ?? 0;
+    this.#forks.set(label, count + 1);
+    return this.split(count === 0 ? label : `${label}/${count}`);
   }
 
   /** Puts the generator at a place in its stream, and gives the place where it was. */

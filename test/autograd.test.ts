@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { defineOp, type OpFn } from "../src/autograd.ts";
+import { applyOp, defineOp, type OpFn } from "../src/autograd.ts";
 import { filledValue } from "../src/device/storage.ts";
 import { concat, grad, gradcheck, noGrad, ones, SGD, type Tensor, tensor } from "../src/index.ts";
 import { general, numbers, plainNumbers, tensorOf } from "./arbitraries.ts";
@@ -229,6 +229,21 @@ describe("the graph", () => {
     const y = concat([a, b]).sum();
     b.assign(tensor([3]));
     expect(() => y.backward()).toThrow(/^backward: input 1 \[1\] of concat has been changed by step\(\)/);
+  });
+
+  test("applyOp keeps a list of its own", () => {
+    const { op: times } = defineOp<[a: Tensor, b: Tensor]>({
+      name: "times",
+      inputs: ["a", "b"],
+      forward: ([a, b]) => a.mul(b),
+      vjp: (g, { inputs: [a, b] }) => [() => g.mul(b), () => g.mul(a)],
+    });
+    const [a, b] = [leaf([2]), leaf([3])];
+    const inputs = [a, b];
+    const y = applyOp(times, inputs, []);
+    inputs.pop();
+    y.backward();
+    expect([gradOf(a), gradOf(b)]).toEqual([[3], [2]]);
   });
 
   test("a cotangent of the wrong shape is named, not broadcast", () => {

@@ -14,13 +14,16 @@ const others: Readonly<Record<string, string>> = {
   clipGradNorm: "writes to the gradients of what it is given",
 };
 
-/** Whether a type is that of tensors, or of a record with tensors of values, or a union or list of such. */
+/** Whether a type is that of tensors, of a record of them, or a union that has such, lists of such or arguments of such. */
 function isTensorType(checker: ts.TypeChecker, type: ts.Type): boolean {
-  if (type.isUnionOrIntersection()) return type.types.some((part) => isTensorType(checker, part));
-  if (checker.isArrayType(type)) {
-    return checker.getTypeArguments(type as ts.TypeReference).some((item) => isTensorType(checker, item));
-  }
-  return ["Tensor", "ValuesAndIndices"].includes(type.symbol?.name);
+  const parts = type.isUnionOrIntersection() ? type.types : [type];
+  return parts.some((part) => {
+    const items =
+      checker.isArrayType(part) || checker.isTupleType(part)
+        ? checker.getTypeArguments(part as ts.TypeReference)
+        : [part];
+    return items.some((item) => ["Tensor", "ValuesAndIndices"].includes(item.symbol?.name));
+  });
 }
 
 /** The exported functions that take a tensor first and give one. */

@@ -640,12 +640,12 @@ const table: Record<string, [what: string, call: () => unknown, error: Error][]>
     ],
     [
       "a gradient of integers",
-      () => grad(() => int(1))(x),
+      () => grad((_a: Tensor) => int(1))(x),
       new TypeError("grad: the result of fn has dtype int32, expected float32 or float64 (integers have no gradient)"),
     ],
     [
       "a value of integers",
-      () => valueAndGrad(() => int(1))(x),
+      () => valueAndGrad((_a: Tensor) => int(1))(x),
       new TypeError(
         "valueAndGrad: the result of fn has dtype int32, expected float32 or float64 (integers have no gradient)",
       ),

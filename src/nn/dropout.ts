@@ -28,7 +28,7 @@ export class Dropout extends Module {
     checkShare("Dropout", "p", p);
     if (options.rng !== undefined) checkGenerator("Dropout", options.rng);
     this.p = p;
-    this.#rng = options.rng?.split("dropout");
+    this.#rng = options.rng?.fork("dropout");
   }
 
   forward(x: Tensor, options: { rng?: Generator | undefined } = {}): Tensor {

@@ -184,7 +184,7 @@ export class MoE extends Module {
     const width = numShared * hidden;
     this.shared = numShared === 0 ? null : new FeedForward({ dim, hidden: width, activation, bias, dtype, rng });
     this.jitter = jitter;
-    this.#rng = rng?.split("noise");
+    this.#rng = rng?.fork("noise");
   }
 
   forward(x: Tensor, options: MoEForwardOptions = {}): MoEOutput {

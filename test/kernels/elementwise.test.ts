@@ -136,6 +136,11 @@ describe("the loops", () => {
   });
 });
 
+test("add folds a list, whose reduce passes it an index besides", () => {
+  const list = [tensor([1, 2]), tensor([3, 4]), tensor([5, 6])];
+  expect(numbers(list.reduce(add))).toEqual([9, 12]);
+});
+
 describe("the gradients", () => {
   const linear: [string, (a: Tensor, b: Tensor) => Tensor, side: 0 | 1][] = [
     ["add, by a", (a, b) => a.add(b.mul(0)), 0],

@@ -228,6 +228,22 @@ test("dims and sizes come as lists", () => {
   );
 });
 
+test.each([
+  ["concat", concat],
+  ["stack", stack],
+] as const)("%s reads its list once: what is done with it later changes no gradient", (_, join) => {
+  const [p, q] = [tensor([1], { requiresGrad: true }), tensor([2], { requiresGrad: true })];
+  const list = [p, q];
+  const y = join(list)
+    .reshape([2])
+    .mul(tensor([3, 5]))
+    .sum();
+  list.reverse();
+  list.push(p);
+  y.backward();
+  expect([p.grad, q.grad].map((g) => numbers(g as Tensor))).toEqual([[3], [5]]);
+});
+
 describe("reshape", () => {
   /** A shape of the same number of elements: dims merged, and dims of size 1 put in. */
   const reshapes = (element: fc.Arbitrary<number> = anyFloat, maxRank = 4) =>

@@ -436,3 +436,12 @@ describe("what is refused", () => {
     expect(call).toThrow(error);
   });
 });
+
+test("float64 has no limit on the length of a row: 200,000 numbers are no arguments of one call", () => {
+  const n = 200_000;
+  const x = zeros([n], { dtype: "float64" }).add(tensor(Float64Array.from({ length: n }, (_, i) => Math.sin(i))));
+  const data = Array.from(x.data);
+  expect(max(x).item()).toBe(data.reduce((a, b) => Math.max(a, b)));
+  expect(min(x).item()).toBe(data.reduce((a, b) => Math.min(a, b)));
+  expect(data[argmax(x).item()]).toBe(max(x).item());
+});

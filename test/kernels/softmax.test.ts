@@ -214,6 +214,40 @@ describe("the softmax family", () => {
     expect(closed.logsumexp().item()).toBe(-Infinity);
   });
 
+  test.each(["float32", "float64"] as const)("a scalar of %s is a row of one, in its gradient too", (dtype) => {
+    const x = tensor(3, { dtype });
+    for (const [f, slope] of [
+      [softmax, 0],
+      [logSoftmax, 0],
+      [logsumexp, 1],
+    ] as const) {
+      const [, dx] = valueAndGrad((y: Tensor) => f(y).mul(2))(x);
+      expect([dx.shape, dx.item()]).toEqual([[], 2 * slope]);
+    }
+    expect(x.logsumexp({ keepdim: true }).shape).toEqual([]);
+  });
+
+  test.each(["float32", "float64"] as const)("in a row of %s with +∞ all is known but the shares of ∞", (dtype) => {
+    const rows = tensor(
+      [
+        [1, Infinity, -Infinity, 1e4],
+        [2, 2, -Infinity, -Infinity],
+      ],
+      { dtype },
+    );
+    const half = Math.log(2);
+    const near = (x: number) => (Number.isFinite(x) && x !== 0 ? expect.closeTo(x, 6) : x);
+    const expected = (list: number[]) => list.map(near);
+    expect(numbers(rows.logsumexp())).toEqual(expected([Infinity, 2 + half]));
+    expect(numbers(rows.softmax())).toEqual(expected([0, NaN, 0, 0, 0.5, 0.5, 0, 0]));
+    expect(numbers(rows.logSoftmax())).toEqual(
+      expected([-Infinity, NaN, -Infinity, -Infinity, -half, -half, -Infinity, -Infinity]),
+    );
+    const [, dx] = valueAndGrad((y: Tensor) => y.logsumexp().sum())(rows);
+    expect(numbers(dx)).toEqual(expected([0, NaN, 0, 0, 0.5, 0.5, 0, 0]));
+    expect(numbers(tensor([NaN, Infinity], { dtype }).softmax())).toEqual([NaN, NaN]);
+  });
+
   test("refuses what it cannot take", () => {
     const x = zeros([2, 3]);
     expect(() => x.softmax({ dim: 2 })).toThrow(

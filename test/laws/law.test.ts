@@ -87,9 +87,11 @@ describe("which laws are tried", () => {
 });
 
 describe("broken laws", () => {
+  const some = { ...quiet, only: ["conservation", "order", "capacity", "finite gates"] };
+
   test("throw one error with the reports of all", () => {
-    const { raiseException: _, ...loud } = quiet;
-    const results = checkRouter(wrong, quiet);
+    const { raiseException: _, ...loud } = some;
+    const results = checkRouter(wrong, some);
     const broken = results.filter((result) => !result.ok);
     expect(broken.length).toBeGreaterThan(0);
     expect(() => checkRouter(wrong, loud)).toThrow(
@@ -100,7 +102,7 @@ describe("broken laws", () => {
   });
 
   test("are given back when raiseException is false, the others with no message", () => {
-    for (const result of checkRouter(wrong, quiet)) {
+    for (const result of checkRouter(wrong, some)) {
       const { name, statement, formula, source } = routerLaws.find((law) => law.name === result.law) ?? routerLaws[0];
       expect(result).toMatchObject({ law: name, statement, formula, source });
       expect(result.message === "").toBe(result.ok);

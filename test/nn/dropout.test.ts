@@ -63,6 +63,18 @@ describe("in training", () => {
     expect(masks(dropout)).toEqual([first, second]);
   });
 
+  test("layers made with the same generator have masks of their own", () => {
+    const rng = new Generator(1);
+    const masks = [0, 1, 2].map(() => numbers(new Dropout(0.5, { rng }).forward(ones([64]))));
+    expect(new Set(masks.map((mask) => mask.join())).size).toBe(3);
+    // The first one's do not depend on how many follow.
+    expect(numbers(seeded(0.5).forward(ones([64])))).toEqual(masks[0]);
+    // What they ask for: a stream of its own at every call, the first of which is split's.
+    const bits = ["a", "b", "a", "a"].map((label) => rng.fork(label).bits());
+    expect(new Set(bits).size).toBe(4);
+    expect(bits.slice(0, 2)).toEqual(["a", "b"].map((label) => rng.split(label).bits()));
+  });
+
   test("draws from the generator that is passed, or from that of manualSeed", () => {
     const draw = (seed: number) => numbers(seeded(0.5, 7).forward(ones([64]), { rng: new Generator(seed) }));
     expect(draw(3)).toEqual(draw(3));

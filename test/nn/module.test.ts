@@ -199,3 +199,30 @@ describe("modes and gradients", () => {
     for (const p of tree.parameters()) expect(p.grad).toBeNull();
   });
 });
+
+test("a module that contains itself has an end", () => {
+  class Ring extends Module {
+    readonly weight = leaf(1);
+    readonly child = new Linear(1, 1, { bias: false });
+    readonly self = this;
+    readonly list: unknown[] = [];
+    next: Module = this;
+  }
+  const [ring, other] = [new Ring(), new Ring()];
+  ring.list.push(ring.list, ring.child);
+  ring.next = other;
+  other.next = ring;
+  expect([...ring.modules()]).toEqual([ring, ring.child, other, other.child]);
+  expect(ring.parameters()).toEqual([ring.weight, ring.child.weight, other.weight, other.child.weight]);
+  expect(Object.keys(ring.stateDict())).toEqual([
+    "weight",
+    "child.weight",
+    "list.1.weight",
+    "next.weight",
+    "next.child.weight",
+  ]);
+  ring.eval();
+  expect(other.child.training).toBe(false);
+  ring.loadStateDict(ring.stateDict());
+  expect(ring.weight.version).toBe(1);
+});

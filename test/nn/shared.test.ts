@@ -193,6 +193,17 @@ describe("jitter", () => {
     expect(numbers(calm.forward(x, { rng }).routing.logits)).toEqual(numbers(x.matmul(calm.router.weight)));
   });
 
+  test("layers made with the same generator have noise of their own", () => {
+    const rng = new Generator(3);
+    const x = features(6);
+    const [a, b] = [0, 1].map(() => {
+      const moe = layer({ jitter: 0.5, rng });
+      moe.loadStateDict(layer().stateDict());
+      return numbers(moe.forward(x).routing.logits);
+    });
+    expect(b).not.toEqual(a);
+  });
+
   test.each([-0.1, 1, Number.NaN])("refuses %d", (jitter) => {
     expect(() => layer({ jitter })).toThrow(
       new RangeError(`MoE: jitter has ${jitter}, expected a number from 0 to below 1`),

@@ -112,6 +112,22 @@ describe("shapes and routings", () => {
   });
 });
 
+test("is its formula: h + attention(norm(h)), then h + ff(norm(h)), layer by layer; logits of the last norm", () => {
+  for (const options of [{ moe: { numExperts: 3 } }, { positions: "learned", maxLength: 4, norm: "rms" } as const]) {
+    const transformer = model(options);
+    const tokens = ids(2, 4);
+    let h = transformer.embedding.forward(tokens);
+    if (transformer.position !== null) h = h.add(transformer.position.weight);
+    for (const { norm1, attention, norm2, ff } of transformer.blocks) {
+      h = h.add(attention.forward(norm1.forward(h)));
+      const y = ff.forward(norm2.forward(h));
+      h = h.add("output" in y ? y.output : y);
+    }
+    const expected = transformer.head.forward(transformer.norm.forward(h));
+    expect(numbers(transformer.forward(tokens).output)).toEqual(numbers(expected));
+  }
+});
+
 describe("a causal model does not see the future", () => {
   const transformers: [name: string, options: Partial<TransformerOptions>][] = [
     ["dense", {}],

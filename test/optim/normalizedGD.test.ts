@@ -130,7 +130,7 @@ describe("the laws", () => {
 
   test("the size of the gradient does not matter, its direction does", () => {
     fc.assert(
-      fc.property(drawn, fc.constantFrom(2 ** -20, 0.5, 2 ** 20), ({ grads, lr, dtype }, scale) => {
+      fc.property(drawn, fc.constantFrom(2 ** -100, 0.5, 2 ** 100), ({ grads, lr, dtype }, scale) => {
         fc.pre(norm(grads.flat()) > 1e-3);
         const step = (factor: number) =>
           stepOf(
@@ -152,6 +152,20 @@ describe("the laws", () => {
       { numRuns: 50 },
     );
   });
+});
+
+test.each([1e30, 1e-30, 1e-44])(
+  "a gradient of %f gives a step of lr in float32: no square overflows or vanishes",
+  (g) => {
+    const step = (perExpert: boolean) => stepOf([parameter([g, g], [2], "float32")], { lr: 0.5, perExpert })[0];
+    expect(step(true)).toEqual([0.5, 0.5]);
+    expect(step(false)).toEqual([expect.closeTo(0.5 / Math.SQRT2, 6), expect.closeTo(0.5 / Math.SQRT2, 6)]);
+  },
+);
+
+test("a parameter without elements stands in no one's way", () => {
+  const params = [parameter([3, 4]), parameter([], [2, 0])];
+  expect(stepOf(params, { lr: 5, perExpert: true })).toEqual([[5, 5], []]);
 });
 
 test("a group without a gradient stays put: zeros, or null", () => {

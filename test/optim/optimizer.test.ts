@@ -21,6 +21,42 @@ describe.each(kinds)("$name", ({ name, make: Kind, more }) => {
     expect([numbers(q), q.version]).toEqual([[1], 0]);
   });
 
+  test("keeps lists of its own: what the caller does with them later changes nothing", () => {
+    const [p, q] = [parameter([1], "float32"), parameter([1], "float32")];
+    const betas: [number, number] = [0.5, 0.5];
+    const [own, given] = [[p], [{ params: [p] }]];
+    const settings = name === "SGD" ? {} : { betas };
+    const optimizers = [own, given].map((params) => new Kind(params as ParameterList<{ lr: number }>, settings));
+    own.push(q);
+    given[0].params.push(q);
+    betas[0] = Number.NaN;
+    for (const { groups } of optimizers) {
+      expect(groups.map((group) => group.params)).toEqual([[p]]);
+      if (name !== "SGD") expect(groups[0]).toMatchObject({ betas: [0.5, 0.5] });
+    }
+  });
+
+  test("checks the settings at every step, before anything changes", () => {
+    const [p, q] = [parameter([1], "float32"), parameter([1], "float32")];
+    for (const x of [p, q]) x.grad = tensor([1]);
+    const optimizer = make([{ params: [p] }, { params: [q] }]);
+    for (const [lr, error] of [
+      [-1, new RangeError(`${name}: lr has -1, expected a number of at least 0`)],
+      ["x", new TypeError(`${name}: lr has "x", expected a number of at least 0`)],
+      [Number.NaN, new RangeError(`${name}: lr has NaN, expected a number of at least 0`)],
+    ] as const) {
+      optimizer.groups[1].lr = lr as number;
+      expect(() => optimizer.step()).toThrow(error);
+      expect([p, q].map((x) => [numbers(x), x.version])).toEqual([
+        [[1], 0],
+        [[1], 0],
+      ]);
+    }
+    optimizer.groups[1].lr = 0.5;
+    optimizer.step();
+    expect([p.version, q.version]).toEqual([1, 1]);
+  });
+
   test("zeroGrad makes every gradient null", () => {
     const [p, q] = [parameter([1], "float32"), parameter([1], "float32")];
     p.grad = tensor([1]);

@@ -7,9 +7,11 @@ import {
   gradcheck,
   gshardRouter,
   type Routing,
+  squaredVariation,
   type Tensor,
   tensor,
   topKRouter,
+  valueAndGrad,
 } from "../../src/index.ts";
 import { withLogits } from "../../src/routing/record.ts";
 import { general, numbers, tensorOf } from "../arbitraries.ts";
@@ -220,4 +222,13 @@ test("losses are made anew at each access, so that each can be differentiated on
   const once = numbers(logits.grad as Tensor);
   losses.z.backward();
   expect(numbers(logits.grad as Tensor)).toEqual(once.map((g) => 2 * g));
+});
+
+test("zeros are even: their CV² is 0, and so is its gradient; ±1 have ∞", () => {
+  for (const dtype of ["float32", "float64"] as const) {
+    const [value, dx] = valueAndGrad(squaredVariation)(tensor([0, 0, 0], { dtype }));
+    expect([value.item(), ...numbers(dx)]).toEqual([0, 0, 0, 0]);
+    expect(squaredVariation(tensor([1, -1], { dtype })).item()).toBe(Infinity);
+    expect(squaredVariation(tensor([3, 0, 0], { dtype })).item()).toBeCloseTo(2, 6);
+  }
 });
