@@ -79,8 +79,8 @@ function mutate(target: string, tests: string, fresh: boolean): void {
     MUTATE_TESTS: tests,
     MUTATE_NAME: target.replace(/\W+/g, "-"),
   };
-  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: "inherit", env });
-  if (status !== 0) fail(`Stryker failed on ${target}`);
+  const { status, signal } = spawnSync(process.execPath, args, { cwd: root, stdio: "inherit", env });
+  if (status !== 0) fail(`Stryker ended with ${signal ?? status} on ${target}`);
 }
 
 function fail(message: string): never {

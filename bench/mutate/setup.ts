@@ -7,3 +7,5 @@ try {
 } catch (error) {
   void Promise.reject(error);
 }
+
+export {};

@@ -35,23 +35,35 @@ function logsumexpOf(x: Flat, from: number, n: number): number {
   return m + Math.log(sum);
 }
 
-function softmaxRow(out: Flat, x: Flat, at: number, n: number): void {
-  const lse = logsumexpOf(x, at, n);
+/** The same where it is finite, else NaN: of a row with +∞ nobody knows the shares, which all become NaN. */
+function finiteLogsumexp(x: Flat, from: number, n: number): number {
+  const lse = logsumexpOf(x, from, n);
+  return lse < Infinity ? lse : NaN;
+}
+
+interface Shares extends Rows {
+  /** In a row with +∞: 0 for finite numbers, as in the limit, and NaN for the infinite ones alone. Default false. */
+  readonly limit?: boolean;
+}
+
+function softmaxRow(out: Flat, x: Flat, at: number, { n, limit }: Shares): void {
+  const lse = (limit ? logsumexpOf : finiteLogsumexp)(x, at, n);
   for (let i = at; i < at + n; i++) out[i] = Math.exp(x[i] - lse);
 }
 
 /** Error    float32: computed in float64, rounded once */
-export const softmaxKernel: Kernel<Rows> = {
+export const softmaxKernel: Kernel<Shares> = {
   name: "softmax",
-  reference(out, [x], { n }) {
-    for (let at = 0; at < x.length; at += n) softmaxRow(out, x, at, n);
+  reference(out, [x], attrs) {
+    for (let at = 0; at < x.length; at += attrs.n) softmaxRow(out, x, at, attrs);
   },
-  loops(out, [x], { n }) {
+  loops(out, [x], attrs) {
+    const { n, limit } = attrs;
     const e = new Float64Array(n);
     for (let at = 0; at < x.length; at += n) {
       const m = maxOf(x, at, n);
-      if (m === Infinity) {
-        softmaxRow(out, x, at, n);
+      if (limit && m === Infinity) {
+        softmaxRow(out, x, at, attrs);
         continue;
       }
       let sum = 0;
@@ -64,7 +76,7 @@ export const softmaxKernel: Kernel<Rows> = {
 
 const logSoftmaxForm: HostForm<Rows> = (out, [x], { n }) => {
   for (let at = 0; at < x.length; at += n) {
-    const lse = logsumexpOf(x, at, n);
+    const lse = finiteLogsumexp(x, at, n);
     for (let i = at; i < at + n; i++) out[i] = x[i] - lse;
   }
 };
@@ -75,7 +87,7 @@ export const logSoftmaxKernel: Kernel<Rows> = {
   reference: logSoftmaxForm,
   loops(out, [x], { n }) {
     for (let at = 0; at < x.length; at += n) {
-      const m = shiftOf(maxOf(x, at, n));
+      const m = maxOf(x, at, n);
       let sum = 0;
       for (let i = at; i < at + n; i++) sum += Math.exp(x[i] - m);
       const lse = m + Math.log(sum);
@@ -103,10 +115,10 @@ export const logsumexpKernel: Kernel<Rows> = {
 // All three keep the last dim; logsumexp with size 1. A scalar is a row of one.
 const width = (shape: Shape): number => shape[shape.length - 1] ?? 1;
 
-const softmaxOp: OpFn<[x: Tensor]> = defineOp({
+const softmaxOp: OpFn<[x: Tensor], [limit: boolean]> = defineOp({
   name: "softmax",
   inputs: ["x"],
-  forward: ([x]) => run(softmaxKernel, [x], { n: width(x.shape) }, x.shape, x.dtype),
+  forward: ([x], limit) => run(softmaxKernel, [x], { n: width(x.shape), limit }, x.shape, x.dtype),
   // The Jacobian is diag(y) − y·yᵀ.
   vjp: (g, { output: y }) => [() => y.mul(g.sub(g.mul(y).sum({ dim: -1, keepdim: true })))],
 });
@@ -125,7 +137,7 @@ const logsumexpOp: OpFn<[x: Tensor]> = defineOp({
     const shape = [...x.shape.slice(0, -1), 1];
     return run(logsumexpKernel, [x], { n: width(x.shape) }, shape, x.dtype);
   },
-  vjp: (g, { inputs: [x] }) => [() => g.mul(softmaxOp(x))],
+  vjp: (g, { inputs: [x] }) => [() => g.mul(softmaxOp(x, true))],
 });
 
 export interface DimOptions {
@@ -146,19 +158,16 @@ function alongLast(op: string, x: Tensor, { dim = -1 }: DimOptions, f: (x: Tenso
  * y = eˣ / Σ eˣ along a dim: positive numbers that sum to 1.
  *
  * Shapes   x any → the same
- * Error    float32: computed in float64, rounded once; finite for logits of any finite size. A row of −∞ alone is NaN; in a
- *          row with +∞ the finite logits get 0 and the infinite ones, whose shares nobody knows, NaN.
+ * Error    float32: computed in float64, rounded once; finite for logits of any finite size. A row of −∞ alone is NaN, and
+ *          so is one with +∞.
  * Throws   RangeError for a dim that is not there, TypeError for int32 or unknown options
  */
 export function softmax(x: Logits, options: DimOptions = {}): Probs {
   checkOptions("softmax", options, ["dim"]);
-  return alongLast("softmax", x, options, softmaxOp) as Probs;
+  return alongLast("softmax", x, options, (rows) => softmaxOp(rows, false)) as Probs;
 }
 
-/**
- * y = x − ln Σ eˣ along a dim: the logarithm of softmax, without its underflow. In a row with +∞ it is −∞ for finite
- * numbers and NaN for infinite ones. Shapes, errors and throws as for softmax.
- */
+/** y = x − ln Σ eˣ along a dim: the logarithm of softmax, without its underflow. As softmax otherwise. */
 export function logSoftmax(x: Logits, options: DimOptions = {}): Tensor {
   checkOptions("logSoftmax", options, ["dim"]);
   return alongLast("logSoftmax", x, options, logSoftmaxOp);

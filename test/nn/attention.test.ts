@@ -213,6 +213,15 @@ describe("MultiHeadAttention", () => {
     expect(new MultiHeadAttention({ dim: 2, numHeads: 1 }).forward(zeros([0, 3, 2])).shape).toEqual([0, 3, 2]);
   });
 
+  test("a mask of an empty batch is an empty list, and one of empty sequences has empty rows", () => {
+    const attention = new MultiHeadAttention({ dim: 4, numHeads: 2 });
+    expect(attention.forward(zeros([0, 3, 4]), { mask: [] }).shape).toEqual([0, 3, 4]);
+    expect(attention.forward(zeros([2, 0, 4]), { mask: [[], []] }).shape).toEqual([2, 0, 4]);
+    expect(() => attention.forward(zeros([2, 0, 4]), { mask: [] })).toThrow(
+      new RangeError("MultiHeadAttention: mask has shape [0], expected [2, 0] (one entry per token, true = keep)"),
+    );
+  });
+
   test("refuses heads that are not whole, and inputs and masks of other shapes", () => {
     const make = (options: object) => () => new MultiHeadAttention({ dim: 6, numHeads: 2, ...options });
     const attention = make({})();
