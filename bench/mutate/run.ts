@@ -21,11 +21,14 @@ mutants that survive the tests. A report to read beside the code is written to .
 
 MOEGRAD_RUNS is the number of cases per property (default 20 here).`;
 
-/** The tests of what is mutated, where they are not in the folder of the same name. */
+/** The tests of what is mutated, where they are not of the same name. */
 const TESTS: Readonly<Record<string, string>> = {
   "src/autograd.ts": "test/{autograd,grad,tensor}.test.ts,test/laws/gradcheck.test.ts",
-  "src/transforms.ts": "test/{autograd,grad}.test.ts,test/laws/gradcheck.test.ts",
+  "src/transforms.ts": "test/{transforms,grad}.test.ts,test/laws/gradcheck.test.ts",
 };
+
+/** What every file refuses is tested here, too. */
+const REFUSALS = "test/refusals.test.ts";
 
 const DEFAULT = ["src/kernels", "src/autograd.ts", "src/transforms.ts", "src/routing", "src/optim"];
 
@@ -52,12 +55,13 @@ function main(): void {
   for (const target of targets) mutate(target, values.tests ?? testsOf(target), values.fresh);
 }
 
-/** The tests of src/a/b.ts are test/a/b.test.ts where there is such a file, and else those of test/a. */
+/** The tests of src/a/b.ts are test/a/b.test.ts where there is such a file, and else those of test/a; and the refusals. */
 function testsOf(target: string): string {
   const test = target.replace(/^src/, "test");
   const own = test.replace(/\.ts$/, ".test.ts");
-  if (TESTS[target] !== undefined || !target.endsWith(".ts")) return TESTS[target] ?? `${test}/**/*.test.ts`;
-  return existsSync(`${root}/${own}`) ? own : `${dirname(test)}/**/*.test.ts`;
+  const folder = target.endsWith(".ts") ? dirname(test) : test;
+  const tests = TESTS[target] ?? (own !== test && existsSync(`${root}/${own}`) ? own : `${folder}/**/*.test.ts`);
+  return `${tests},${REFUSALS}`;
 }
 
 /** Installs Stryker where it is missing or another version is asked for. */

@@ -203,8 +203,9 @@ describe("topk", () => {
 
   test("rows as wide as a sort key holds, and wider", () => {
     for (const n of [2 ** 21, 2 ** 21 + 1]) {
-      const x = tensor(Float32Array.from({ length: n }, (_, i) => i % 7));
-      expect(numbers(x.topk(17).indices)).toEqual(Array.from({ length: 17 }, (_, j) => 7 * j + 6));
+      // The best is in front: of a row too wide for the keys it is the first whose place would run over into its value.
+      const x = tensor(Float32Array.from({ length: n }, (_, i) => (i === 0 ? 7 : i % 7)));
+      expect(numbers(x.topk(17).indices)).toEqual([0, ...Array.from({ length: 16 }, (_, j) => 7 * j + 6)]);
     }
   });
 
@@ -260,6 +261,13 @@ describe("sort and argsort", () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  test("the smallest first, when nothing is said", () => {
+    for (const x of [tensor([3, 1, 2]), tensor(Int32Array.of(3, 1, 2))]) {
+      expect(numbers(sort(x).values)).toEqual([1, 2, 3]);
+      expect(numbers(argsort(x))).toEqual([1, 2, 0]);
+    }
   });
 
   test("sort along the dim that is named", () => {

@@ -16,6 +16,8 @@ describe("token choice: C = clamp(⌈f · T · K / E⌉, minCapacity, T)", () =>
     { f: 1.1, T: 10, K: 2, E: 2, C: 10, why: "the same with K = E" },
     { f: 1.1, T: 100, K: 1, E: 10, C: 11, why: "1.1 · 10 is 11.000000000000002 in floats, and 11 here" },
     { f: 0.07, T: 100, K: 1, E: 1, C: 7, why: "0.07 · 100 is 7.000000000000001 in floats, and 7 here" },
+    { f: 1.1, T: 2e8, K: 1, E: 10, C: 22e6, why: "of large numbers the rounding error is large: 22000000.000000004" },
+    { f: 1, T: 8, K: 0, E: 4, C: 1, why: "nothing is asked for, and minCapacity is 1" },
     { f: 0.01, T: 10, K: 1, E: 10, C: 1, why: "at least minCapacity" },
     { f: 100, T: 10, K: 1, E: 2, C: 10, why: "no expert can get a token twice" },
     { f: Infinity, T: 10, K: 2, E: 4, C: 10, why: "dropless" },
@@ -49,6 +51,21 @@ describe("token choice: C = clamp(⌈f · T · K / E⌉, minCapacity, T)", () =>
   });
 });
 
+test.each([
+  ["tokenChoiceCapacity", (f: number) => tokenChoiceCapacity(f, 8, 1, 2), "a number above 0, or Infinity for dropless"],
+  ["expertChoiceCapacity", (f: number) => expertChoiceCapacity(f, 8, 2), "a finite number above 0"],
+] as const)("%s takes a capacity factor above 0 alone", (op, capacity, expected) => {
+  for (const f of [0, -1, Number.NaN, -Infinity]) {
+    expect(() => capacity(f)).toThrow(new RangeError(`${op}: capacityFactor has ${f}, expected ${expected}`));
+  }
+});
+
+test("experts that choose cannot choose without end", () => {
+  expect(() => expertChoiceCapacity(Infinity, 8, 2)).toThrow(
+    new RangeError("expertChoiceCapacity: capacityFactor has Infinity, expected a finite number above 0"),
+  );
+});
+
 describe("expert choice: C = clamp(⌊f · T / E⌋, 1, T)", () => {
   test.each([
     { f: 2, T: 8, E: 4, C: 4, why: "two experts per token in the mean" },
@@ -56,6 +73,7 @@ describe("expert choice: C = clamp(⌊f · T / E⌋, 1, T)", () => {
     { f: 0.1, T: 8, E: 8, C: 1, why: "at least one" },
     { f: 64, T: 8, E: 4, C: 8, why: "at most all" },
     { f: 0.29, T: 100, E: 1, C: 29, why: "0.29 · 100 is 28.999999999999996 in floats, and 29 here" },
+    { f: 0.57, T: 2e8, E: 10, C: 114e5, why: "of large numbers the rounding error is large: 11399999.999999998" },
     { f: 2, T: 0, E: 4, C: 0, why: "no tokens, none to choose" },
   ])("f = $f, T = $T, E = $E gives $C: $why", ({ f, T, E, C }) => {
     expect(expertChoiceCapacity(f, T, E)).toBe(C);

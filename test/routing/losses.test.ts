@@ -215,6 +215,51 @@ describe("z = mean (ln Σ e^logit)²", () => {
   });
 });
 
+describe("masked tokens", () => {
+  const cases = fc.record({ T: fc.integer({ min: 1, max: 6 }), E: fc.integer({ min: 2, max: 5 }) }).chain(({ T, E }) =>
+    fc.record({
+      logits: tensorOf([T, E], general, "float64"),
+      mask: fc.array(fc.boolean(), { minLength: T, maxLength: T }),
+    }),
+  );
+
+  test.each([
+    ["all choices", topKRouter({ k: 2 })],
+    ["first choices", gshardRouter()],
+  ])("are in no loss, and get no gradient, where %s are counted", (_, router) => {
+    fc.assert(
+      fc.property(cases, ({ logits, mask }) => {
+        const kept = mask.flatMap((keep, t) => (keep ? [t] : []));
+        const alone = router(logits.indexSelect(0, tensor(Int32Array.from(kept)))).losses;
+        const { losses } = router(logits, { mask });
+        expect(losses.balance.item()).toBeCloseTo(alone.balance.item(), 13);
+        expect(losses.z.item()).toBeCloseTo(alone.z.item(), 13);
+        const g = rowsOf(grad((x: Tensor) => router(x, { mask }).losses.balance)(logits));
+        for (const [t, row] of g.entries()) if (!mask[t]) expect(row.every((x) => x === 0)).toBe(true);
+      }),
+      runs(0.3),
+    );
+  });
+
+  test.each([
+    ["no tokens", tensor(new Float32Array(0)).reshape([0, 3]), undefined],
+    ["none that is kept", tensor([[1, 2, 3]]), [false]],
+  ])("%s: the losses are 0, with a gradient of 0", (_, logits, mask) => {
+    for (const router of [topKRouter({ k: 2 }), gshardRouter()]) {
+      for (const name of ["balance", "z"] as const) {
+        const [value, g] = valueAndGrad((x: Tensor) => router(x, { mask }).losses[name])(logits);
+        expect([value.item(), ...numbers(g)]).toEqual(new Array(1 + logits.size).fill(0));
+      }
+    }
+  });
+});
+
+test("no numbers have no variation", () => {
+  expect(() => squaredVariation(tensor([]))).toThrow(
+    new RangeError("squaredVariation: x has shape [0], expected at least one element"),
+  );
+});
+
 test("losses are made anew at each access, so that each can be differentiated on its own", () => {
   const logits = tensor([[1, 2]], { requiresGrad: true });
   const { losses } = topKRouter({ k: 1 })(logits);
