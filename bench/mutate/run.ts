@@ -15,7 +15,7 @@ const HELP = `Usage: npm run mutate -- [--tests FILES] [--fresh] [file or folder
 Mutates src/kernels, src/autograd.ts, src/transforms.ts, src/routing and src/optim, or what is named, and prints the
 mutants that survive the tests. A report to read beside the code is written to .stryker-tmp/.
 
-  --tests FILES  the tests that try, comma-separated patterns (default: the file's own, else the folder's)
+  --tests FILES  the tests that try, comma-separated patterns (default: of the same name, and the refusals)
   --fresh        try every mutant again, also where neither its code nor its tests have changed
   --help         this text
 
