@@ -87,14 +87,15 @@ function kernelsOf(kernels: readonly Forms[], fn: () => void): Forms[] {
   const used = new Set<Forms>();
   const before = kernels.map((kernel) => ({ ...kernel }));
   for (const kernel of kernels) {
-    for (const name of ["reference", "loops", "simd"] as const) {
-      const form = kernel[name];
-      if (form === undefined) continue;
-      kernel[name] = (...args) => {
+    const listened =
+      <Args extends unknown[]>(form: (...args: Args) => void) =>
+      (...args: Args): void => {
         used.add(kernel);
         form(...args);
       };
-    }
+    kernel.reference = listened(kernel.reference);
+    kernel.loops = listened(kernel.loops);
+    if (kernel.simd !== undefined) kernel.simd = { ...kernel.simd, run: listened(kernel.simd.run) };
   }
   try {
     fn();

@@ -10,7 +10,7 @@
  * run wherever ops run, and recording them gives gradients of gradients.
  */
 import { shared } from "./device/state.ts";
-import type { Value } from "./device/storage.ts";
+import type { Storage, Value } from "./device/storage.ts";
 import {
   checkBoolean,
   checkDtype,
@@ -44,6 +44,8 @@ export interface Op<I extends Inputs, A extends readonly unknown[]> {
   readonly inputs: { readonly [K in keyof I]: string };
   forward(inputs: I, ...attrs: A): Value;
   vjp(g: Tensor, saved: Saved<I, A>): Cotangents<I>;
+  /** True when vjp runs the user's code, which may keep what it sees. */
+  readonly foreign?: boolean;
 }
 
 /** An op as it is called: tensors first, plain data after them. */
@@ -125,6 +127,38 @@ export function withRecording<T>(recording: boolean, op: string, fn: () => T): T
   } finally {
     state.recording = before;
   }
+}
+
+/**
+ * Runs fn and hands what it made on a device to the graph: all but `kept(result)` is freed with the records that read it,
+ * or at once when there are none. Reading it later is an error. For library code, whose intermediate results nobody else
+ * can see.
+ */
+export function region<T>(fn: () => T, kept: (result: T) => readonly Tensor[]): T {
+  const state = shared();
+  const outer = state.filled;
+  const filled: Storage[] = [];
+  state.filled = filled;
+  let result: T;
+  try {
+    result = fn();
+  } finally {
+    state.filled = outer;
+  }
+  const keep = new Set(kept(result).map((x) => x.storage));
+  const onGraph = kept(result).some((x) => x.record !== null);
+  for (const storage of filled) {
+    if (keep.has(storage)) outer?.push(storage);
+    else if (onGraph) storage.owned = true;
+    else storage.free?.();
+  }
+  return result;
+}
+
+/** Frees the output of a record that nobody can walk any more, if it belongs to the graph, and is no view of an input. */
+function freeOutput({ inputs, output }: OpRecord): void {
+  const storage = output?.storage;
+  if (storage?.owned && !inputs?.some((x) => x.storage === storage)) storage.free?.();
 }
 
 export interface BackwardOptions {
@@ -223,6 +257,7 @@ function walk(
       cotangents.delete(output);
     }
     if (release) {
+      freeOutput(record);
       record.inputs = null;
       record.output = null;
     }
@@ -257,12 +292,17 @@ export function backward(y: Tensor, g?: Tensor, options: BackwardOptions = {}): 
   // A cotangent may come with a graph of its own, which has no place in x.grad unless asked for.
   const start = createGraph ? given : given.detach();
   const records = recordsBehind(y, new Set());
-  withRecording(createGraph, "backward", () => {
+  const accumulate = (): Tensor[] => {
     const cotangents = walk(y, start, records, () => true, !retainGraph);
-    for (const [x, dx] of cotangents) {
-      if (x.record === null && x.requiresGrad) x.grad = x.grad === null ? dx : x.grad.add(dx);
+    const leaves = [...cotangents.keys()].filter((x) => x.record === null && x.requiresGrad);
+    for (const x of leaves) {
+      const dx = cotangents.get(x) as Tensor;
+      x.grad = x.grad === null ? dx : x.grad.add(dx);
     }
-  });
+    return leaves.map((x) => x.grad as Tensor);
+  };
+  const apart = !createGraph && records.every(({ op }) => !op.foreign);
+  withRecording(createGraph, "backward", () => (apart ? region(accumulate, (grads) => grads) : accumulate()));
 }
 
 /** Cotangents of `wanted`, zeros where y does not depend on them; leaves every `x.grad` alone. */

@@ -64,14 +64,22 @@ function dtypeOption(op: string, options: CreateOptions, otherwise: DType = "flo
   return dtype;
 }
 
+/** What float32 may round: 0.1, but not a count or an id; anything, when float64 is made smaller; or nothing. */
+type Rounding = "fractions" | "anything" | "nothing";
+
 /** Copies numbers into a dtype; refuses those that it does not have, since a change of value should never be silent. */
-function convert(op: string, argument: string, source: ArrayLike<number>, dtype: DType, exact = false): Flat {
+function convert(op: string, argument: string, source: ArrayLike<number>, dtype: DType, rounding: Rounding): Flat {
   const data = allocate(dtype, source.length);
   for (let i = 0; i < source.length; i++) {
     const x = source[i];
     data[i] = x;
-    const kept = holds(dtype, x) && (!exact || data[i] === x || Number.isNaN(x));
-    if (!kept) throw rangeError(op, argument, `${show(x)} at flat index ${i}`, `numbers that ${dtype} can hold`);
+    if (data[i] === x || (Number.isNaN(x) && dtype !== "int32")) continue;
+    // Above 2⁵³ a number is a magnitude (1e20, say) and no count: float64 does not have its neighbours either.
+    const isCount = dtype === "float32" && Number.isSafeInteger(x);
+    const mayRound = rounding === "anything" || (rounding === "fractions" && !isCount);
+    if (dtype === "float32" && mayRound && holds(dtype, x)) continue;
+    const why = isCount ? 'above 2²⁴ it has not every integer: use dtype "float64", or "int32" up to 2³¹ − 1' : "";
+    throw rangeError(op, argument, `${show(x)} at flat index ${i}`, `numbers that ${dtype} can hold`, why);
   }
   return data;
 }
@@ -79,11 +87,11 @@ function convert(op: string, argument: string, source: ArrayLike<number>, dtype:
 /**
  * A tensor from numbers: a number, nested lists, or any typed array (one dim; reshape it). The data is copied.
  *
- * Float32Array, Float64Array and Int32Array keep their dtype unless one is given; lists become float32; other typed
- * arrays become float32 and must be exact in it.
+ * Float32Array, Float64Array and Int32Array keep their dtype unless one is given; lists become float32, which rounds
+ * fractions, but no integer of up to 2⁵³; other typed arrays become float32 and must be exact in it.
  *
  * Throws   RangeError for lists of different lengths or more than 64 levels, or numbers that the dtype does not have (1.5
- *          as int32, 10⁴⁰ as float32); TypeError for anything that is no number
+ *          as int32, 10⁴⁰ or 2²⁴ + 1 as float32); TypeError for anything that is no number
  */
 export function tensor(data: NestedArray | TypedArray, options: CreateOptions = {}): Tensor {
   if (ArrayBuffer.isView(data)) {
@@ -92,7 +100,9 @@ export function tensor(data: NestedArray | TypedArray, options: CreateOptions = 
     }
     const own = data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array;
     const dtype = dtypeOption("tensor", options, own ? dtypeOf(data) : "float32");
-    const flat = own && dtype === dtypeOf(data) ? data.slice() : convert("tensor", "data", data, dtype, !own);
+    if (own && dtype === dtypeOf(data)) return finish("tensor", data.slice(), [data.length], options);
+    const rounding = data instanceof Float64Array ? "anything" : "nothing";
+    const flat = convert("tensor", "data", data, dtype, rounding);
     return finish("tensor", flat, [data.length], options);
   }
   const dtype = dtypeOption("tensor", options);
@@ -100,7 +110,7 @@ export function tensor(data: NestedArray | TypedArray, options: CreateOptions = 
     throw typeError("tensor", "data", show(data), "a number, nested lists of numbers, or a typed array");
   }
   const { flat, shape } = flattenLists("tensor", data, NUMBERS);
-  return finish("tensor", convert("tensor", "data", flat, dtype), shape, options);
+  return finish("tensor", convert("tensor", "data", flat, dtype, "fractions"), shape, options);
 }
 
 /** A tensor of one number everywhere. Throws a RangeError for a bad size or a number that the dtype does not have. */
@@ -117,7 +127,7 @@ function filled(op: string, shape: Shape, value: number, options: CreateOptions)
   checkSizes(op, shape);
   const dtype = dtypeOption(op, options);
   if (typeof value !== "number") throw typeError(op, "value", show(value), "a number");
-  const [x] = convert(op, "value", [value], dtype);
+  const [x] = convert(op, "value", [value], dtype, "fractions");
   const { storage } = filledValue(x, shape, dtype);
   return finish(op, storage.host as Flat, [...shape], options);
 }
@@ -155,7 +165,7 @@ export function arange(...args: (number | CreateOptions | undefined)[]): Tensor 
   if (count > MAX_SIZE) throw rangeError("arange", "the range", `${count} numbers`, `at most ${MAX_SIZE}`, "2³¹ − 1");
   const list = new Float64Array(count);
   for (let i = 0; i < count; i++) list[i] = start + i * step;
-  return finish("arange", convert("arange", "the list", list, dtype), [count], options);
+  return finish("arange", convert("arange", "the list", list, dtype, "fractions"), [count], options);
 }
 
 /** Numbers from the left, options as what is no number on the right. The kinds are what `arange` has yet to check. */

@@ -18,8 +18,9 @@ export { argmax, max, mean, min, sum } from "./kernels/reduce.ts";
 export type { ExtremeOptions, ReduceOptions, ValuesAndIndices } from "./kernels/reduce.ts";
 export { cumsum, type CumsumOptions } from "./kernels/scan.ts";
 export { logSoftmax, logsumexp, softmax } from "./kernels/softmax.ts";
-export { concat, expand, permute, reshape, slice, stack, transpose } from "./kernels/movement.ts";
+export { expand, permute, reshape, slice, transpose } from "./kernels/movement.ts";
 export type { SliceOptions } from "./kernels/movement.ts";
+export { concat, stack } from "./kernels/concat.ts";
 export { matmul } from "./kernels/matmul.ts";
 export { einsum } from "./kernels/einsum.ts";
 export { gather, indexAdd, indexSelect, scatterAdd, segmentSum } from "./kernels/rows.ts";
@@ -31,7 +32,8 @@ export { crossEntropy, type CrossEntropyOptions, mseLoss, nllLoss } from "./kern
 
 // Gradients
 export { type BackwardOptions, noGrad } from "./autograd.ts";
-export { checkpoint, customOp, type CustomOp, detectAnomaly } from "./transforms.ts";
+export { customOp, type CustomOp, detectAnomaly } from "./transforms.ts";
+export { checkpoint } from "./checkpoint.ts";
 export { grad, type GradOptions, valueAndGrad, vjp } from "./transforms.ts";
 export { gradcheck, type GradcheckOptions, type GradcheckReport, type JacobianEntry } from "./laws/gradcheck.ts";
 
@@ -47,6 +49,7 @@ export type { RouterNoise } from "./routing/noise.ts";
 export { hashRouter, type HashRouterOptions, randomRouter } from "./routing/baselines.ts";
 export { expertChoiceRouter, type ExpertChoiceRouterOptions } from "./routing/expertChoice.ts";
 export { expertChoiceCapacity, tokenChoiceCapacity } from "./routing/capacity.ts";
+export { routerInput, type RouterInput } from "./routing/input.ts";
 export { slotMaps, withLogits } from "./routing/record.ts";
 export type {
   Assignments,
@@ -58,8 +61,9 @@ export type {
   Routing,
   SlotMaps,
 } from "./routing/record.ts";
-export { compareRoutings, type RoutingComparison, routingFromJSON, type RoutingJSON } from "./routing/edit.ts";
-export { routingToJSON, sendToken, withCapacity, withoutExpert, withTopK } from "./routing/edit.ts";
+export { compareRoutings, type RoutingComparison } from "./routing/edit.ts";
+export { sendToken, withCapacity, withoutExpert, withTopK } from "./routing/edit.ts";
+export { routingFromJSON, type RoutingJSON, routingToJSON } from "./routing/json.ts";
 export { type RoutingLosses, squaredVariation } from "./routing/losses.ts";
 
 // Modules
@@ -83,3 +87,7 @@ export { SGD, type SGDOptions } from "./optim/sgd.ts";
 export { NormalizedGD, type NormalizedGDOptions } from "./optim/normalizedGD.ts";
 export { Adam, type AdamOptions, AdamW } from "./optim/adam.ts";
 export { clipGradNorm, constant, linearWarmup, LRScheduler, type Schedule, warmupCosine } from "./optim/schedule.ts";
+
+// Where ops run
+export { device, useDevice } from "./device/device.ts";
+export type { DeviceInfo, DeviceName } from "./device/device.ts";

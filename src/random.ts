@@ -52,17 +52,21 @@ export interface GeneratorState {
   readonly spareNormal: number | null;
 }
 
-// The part of the process-wide state (device/state.ts, which stands above this file) that generators look at.
+/** The part of the process-wide state (device/state.ts, which stands above this file) that generators look at. */
+interface DrawState {
+  draws: Map<Generator, GeneratorState> | null;
+}
+
+// Not there until the first op: by then nobody tracks draws, since that takes the state itself.
 const key = Symbol.for("moegrad");
-const shared = (): { draws?: Map<Generator, GeneratorState> | null } => (globalThis as { [key]?: object })[key] ?? {};
+const trackedDraws = (): DrawState["draws"] => (globalThis as { [key]?: DrawState })[key]?.draws ?? null;
 
 /**
  * Runs fn and remembers which random numbers it drew: `replay(other)` runs another function that draws the same ones, and
- * leaves every generator where it was.
+ * leaves every generator where it was. `holder` is the process-wide state, `shared()`.
  */
-export function trackDraws<T>(fn: () => T): [result: T, replay: <U>(fn: () => U) => U] {
-  const holder = shared();
-  const before = holder.draws ?? null;
+export function trackDraws<T>(holder: DrawState, fn: () => T): [result: T, replay: <U>(fn: () => U) => U] {
+  const before = holder.draws;
   const draws = new Map<Generator, GeneratorState>();
   holder.draws = draws;
   try {
@@ -81,6 +85,9 @@ function replayDraws<T>(draws: ReadonlyMap<Generator, GeneratorState>, fn: () =>
     for (const [rng, state] of now) rng.exchange(state);
   }
 }
+
+/** A label as one step of a path: "/" stands between steps, so one inside a label is marked. */
+const plain = (label: string | number): string => String(label).replace(/[\\/]/g, "\\$&");
 
 /**
  * A seeded source of random numbers.
@@ -105,12 +112,12 @@ export class Generator {
     this.#state = words(this.#path);
   }
 
-  /** An independent stream, the same for the same seed and label. */
+  /** An independent stream, the same for the same seed and label. `split("a/b")` is not `split("a").split("b")`. */
   split(label: string | number): Generator {
     if (typeof label !== "string" && typeof label !== "number") {
       throw typeError("split", "label", show(label), "a text or a number");
     }
-    return new Generator(`${this.#path}/${label}`);
+    return new Generator(`${this.#path}/${plain(label)}`);
   }
 
   /**
@@ -120,7 +127,8 @@ export class Generator {
   fork(label: string): Generator {
     const count = this.#forks.get(label) ?? 0;
     this.#forks.set(label, count + 1);
-    return this.split(count === 0 ? label : `${label}/${count}`);
+    const first = this.split(label);
+    return count === 0 ? first : first.split(count);
   }
 
   /** Puts the generator at a place in its stream, and gives the place where it was. */
@@ -132,8 +140,9 @@ export class Generator {
   }
 
   #noteDraw(): void {
-    const { draws } = shared();
-    if (draws && !draws.has(this)) draws.set(this, { words: this.#state.slice(), spareNormal: this.#spareNormal });
+    const draws = trackedDraws();
+    if (draws !== null && !draws.has(this))
+      draws.set(this, { words: this.#state.slice(), spareNormal: this.#spareNormal });
   }
 
   /** 32 random bits as an integer in [0, 2³²). */

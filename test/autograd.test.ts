@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { applyOp, defineOp, type OpFn } from "../src/autograd.ts";
 import { filledValue } from "../src/device/storage.ts";
-import { concat, grad, gradcheck, noGrad, ones, SGD, type Tensor, tensor } from "../src/index.ts";
+import { concat, detectAnomaly, grad, gradcheck, noGrad, ones, SGD, type Tensor, tensor, vjp } from "../src/index.ts";
 import { general, numbers, plainNumbers, tensorOf } from "./arbitraries.ts";
 
 const leaf = (data: number | number[]): Tensor => tensor(data, { requiresGrad: true });
@@ -283,7 +283,43 @@ describe("the graph", () => {
     expect(asked).toEqual(["b"]);
     grad((x: Tensor) => listening(x, leaf([1, 2])).sum())(ones([2]));
     expect(asked).toEqual(["b", "a"]);
+    // Nor for those of a branch with a graph of its own that does not come from x.
+    const branch = listening(leaf([1, 2]).mul(2), ones([2]));
+    grad((x: Tensor) => listening(x, branch).sum())(ones([2]));
+    expect(asked).toEqual(["b", "a", "a"]);
   });
+
+  test("of a branch that does not come from the argument may have changed", () => {
+    const w = leaf([3, 4]);
+    const [, pull] = vjp((x: Tensor) => x.mul(w.square()))(tensor([1, 2]));
+    w.assign(tensor([5, 6]));
+    expect(plainNumbers(pull(ones([2]))[0])).toEqual([9, 16]);
+  });
+
+  test("ends where an op has no cotangent for an input", () => {
+    const blind: OpFn<[x: Tensor]> = defineOp({
+      name: "blind",
+      inputs: ["x"],
+      forward: ([x]) => filledValue(1, x.shape, x.dtype),
+      vjp: () => [null],
+    });
+    const x = leaf([1, 2]);
+    blind(x.mul(3)).add(x).sum().backward();
+    expect(gradOf(x)).toEqual([1, 1]);
+  });
+});
+
+test("detectAnomaly does not look at numbers that are not on the host", () => {
+  const away: OpFn<[x: Tensor]> = defineOp({
+    name: "away",
+    inputs: ["x"],
+    forward: ([x]) => ({
+      storage: { dtype: x.dtype, length: x.size, host: null, read: () => x.read() },
+      shape: x.shape,
+    }),
+    vjp: (g) => [() => g],
+  });
+  expect(detectAnomaly(() => away(ones([2]))).shape).toEqual([2]);
 });
 
 describe("noGrad", () => {

@@ -19,6 +19,12 @@ import { anyFloat, anyInt, count, numbers, shapes, tensorOf } from "./arbitrarie
 
 const dtypes: DType[] = ["float32", "float64", "int32"];
 
+/** An integer that float32 would round. */
+const tooFine = (start: string): Error => {
+  const why = 'above 2²⁴ it has not every integer: use dtype "float64", or "int32" up to 2³¹ − 1';
+  return new RangeError(`${start}, expected numbers that float32 can hold (${why})`);
+};
+
 describe("tensor", () => {
   test("of nested lists has their shape and numbers, and gives them back", () => {
     fc.assert(
@@ -69,6 +75,21 @@ describe("tensor", () => {
     expect(x.dtype).toBe(dtype);
     expect(x.shape).toEqual([data.length]);
     expect(x.data).toEqual(data);
+  });
+
+  test("of numbers rounds fractions and magnitudes, but no integer of up to 2⁵³", () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.maxSafeInteger(), fc.integer(), fc.double({ noNaN: true, max: 1e38, min: -1e38 })),
+        (x) => {
+          const made = () => tensor([x]).item();
+          if (Number.isSafeInteger(x) && Math.fround(x) !== x) expect(made).toThrow(RangeError);
+          else expect(made()).toBe(Math.fround(x));
+          expect(tensor([x], { dtype: "float64" }).item()).toBe(x);
+          expect(tensor(Float64Array.of(x), { dtype: "float32" }).item()).toBe(Math.fround(x));
+        },
+      ),
+    );
   });
 
   test("copies: later writes to the source are not seen", () => {
@@ -245,7 +266,20 @@ describe("tensor", () => {
     [
       "2²⁴ + 1 of a Uint32Array, which float32 would round",
       () => tensor(Uint32Array.of(2 ** 24, 2 ** 24 + 1)),
-      new RangeError("tensor: data has 16777217 at flat index 1, expected numbers that float32 can hold"),
+      tooFine("tensor: data has 16777217 at flat index 1"),
+    ],
+    ["2²⁴ + 1 in a list", () => tensor([[1], [2 ** 24 + 1]]), tooFine("tensor: data has 16777217 at flat index 1")],
+    ["−2⁵³ + 1", () => tensor(1 - 2 ** 53), tooFine("tensor: data has -9007199254740991 at flat index 0")],
+    [
+      "2²⁴ + 1 of an Int32Array as float32",
+      () => tensor(Int32Array.of(2 ** 24 + 1), { dtype: "float32" }),
+      tooFine("tensor: data has 16777217 at flat index 0"),
+    ],
+    ["full of 2²⁴ + 1", () => full([2], 2 ** 24 + 1), tooFine("full: value has 16777217 at flat index 0")],
+    [
+      "a range that goes beyond 2²⁴",
+      () => arange(2 ** 24, 2 ** 24 + 3),
+      tooFine("arange: the list has 16777217 at flat index 1"),
     ],
     [
       "an unknown dtype",

@@ -13,6 +13,7 @@ const order = [
   ["device/"],
   ["autograd.ts"],
   ["transforms.ts"],
+  ["checkpoint.ts"],
   ["kernels/"],
   ["tensor.ts"],
   ["create.ts"],

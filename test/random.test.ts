@@ -1,12 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Generator, manualSeed, ones } from "../src/index.ts";
+import { shared } from "../src/device/state.ts";
+import { Generator, manualSeed } from "../src/index.ts";
 import { trackDraws } from "../src/random.ts";
 
 const draw = (n: number, next: () => number): number[] => Array.from({ length: n }, next);
 const mean = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0) / list.length;
 const moment = (list: readonly number[], center: number, power: number): number =>
   mean(list.map((x) => (x - center) ** power));
+
+/** Labels that make paths of one another. */
+const slashed = fc.string({ unit: fc.constantFrom("a", "/", "\\"), maxLength: 3 });
 
 /** Σ (observed − expected)² / expected over cells of the same chance. */
 function chiSquare(cells: readonly number[], numCells: number): number {
@@ -78,6 +82,18 @@ describe("streams", () => {
         const rng = new Generator(seed);
         const streams = [rng.split(p), rng.split(q), rng].map((stream) => draw(4, () => stream.bits()).join());
         expect(new Set(streams).size).toBe(3);
+      }),
+    );
+  });
+
+  test("a label with a slash is one label, not two", () => {
+    fc.assert(
+      fc.property(fc.integer(), slashed, slashed, slashed, (seed, p, q, r) => {
+        const rng = new Generator(seed);
+        const paths = [[p], [p, q], [p, q, r], [`${p}/${q}`], [`${p}/${q}/${r}`], [`${p}/${q}`, r], [p, `${q}/${r}`]];
+        const streams = paths.map((path) => path.reduce((stream, name) => stream.split(name), rng).bits());
+        const names = paths.map((path) => JSON.stringify(path));
+        expect(new Set(streams).size).toBe(new Set(names).size);
       }),
     );
   });
@@ -239,8 +255,6 @@ describe("permutation", () => {
 });
 
 describe("trackDraws", () => {
-  // Draws are noted in the state that all copies of the library share, which is there from the first op on.
-  ones([1]).neg();
   const kinds = fc.array(fc.constantFrom("uniform", "normal", "bits", "gumbel"), { maxLength: 6 });
 
   test("replays the numbers that a function drew, and leaves every generator where it was", () => {
@@ -249,7 +263,7 @@ describe("trackDraws", () => {
         const [rng, other] = [new Generator(seed), new Generator(seed + 1)];
         for (const kind of before) rng[kind]();
         const run = () => inside.map((kind) => [rng[kind](), other[kind]()]);
-        const [first, replay] = trackDraws(run);
+        const [first, replay] = trackDraws(shared(), run);
         // What comes next, and that it comes whether or not there was a replay.
         const next = rng.normal();
         expect(replay(run)).toEqual(first);
@@ -261,11 +275,25 @@ describe("trackDraws", () => {
     );
   });
 
+  test("tracks from the start: in a process that has not run an op yet", () => {
+    const holder = globalThis as { [key: symbol]: unknown };
+    const key = Symbol.for("moegrad");
+    const before = holder[key];
+    delete holder[key];
+    try {
+      const rng = new Generator(5);
+      const [first, replay] = trackDraws(shared(), () => rng.bits());
+      expect(replay(() => rng.bits())).toBe(first);
+    } finally {
+      holder[key] = before;
+    }
+  });
+
   test("nests: the outer one replays what the inner one drew", () => {
     const rng = new Generator(3);
-    const [[a, b, c], replay] = trackDraws(() => {
+    const [[a, b, c], replay] = trackDraws(shared(), () => {
       const first = rng.bits();
-      const [second] = trackDraws(() => rng.bits());
+      const [second] = trackDraws(shared(), () => rng.bits());
       return [first, second, rng.bits()];
     });
     expect(replay(() => draw(3, () => rng.bits()))).toEqual([a, b, c]);

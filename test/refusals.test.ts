@@ -40,6 +40,7 @@ import {
   gather,
   gelu,
   grad,
+  gradcheck,
   groupedMatmul,
   gshardRouter,
   hashRouter,
@@ -574,6 +575,11 @@ const table: Record<string, [what: string, call: () => unknown, error: Error][]>
       noBoolean('gshardRouter: training has "false"'),
     ],
     ["normalize", () => topKRouter({ normalize: "no" as never }), noBoolean('topKRouter: normalize has "no"')],
+    [
+      "raiseException of gradcheck",
+      () => gradcheck((a: Tensor) => a, [x], { raiseException: "no" as never }),
+      noBoolean('gradcheck: raiseException has "no"'),
+    ],
   ],
   generators: [
     ["rng of randn", () => randn([2], { rng: 7 as never }), noGenerator("randn: rng has 7")],
@@ -604,6 +610,7 @@ const table: Record<string, [what: string, call: () => unknown, error: Error][]>
     ["grad of a number", () => grad(3 as never), noFunction("grad: fn has 3")],
     ["valueAndGrad of nothing", () => valueAndGrad(undefined as never), noFunction("valueAndGrad: fn has undefined")],
     ["vjp of a number", () => vjp(3 as never), noFunction("vjp: fn has 3")],
+    ["gradcheck of a number", () => gradcheck(3 as never, [x], { eps: -1 }), noFunction("gradcheck: fn has 3")],
     ["checkpoint of a number", () => checkpoint(3 as never), noFunction("checkpoint: fn has 3")],
     ["noGrad of a number", () => noGrad(3 as never), noFunction("noGrad: fn has 3")],
     ["detectAnomaly of a number", () => detectAnomaly(3 as never), noFunction("detectAnomaly: fn has 3")],
@@ -892,7 +899,52 @@ const table: Record<string, [what: string, call: () => unknown, error: Error][]>
       () => withLogits({} as never, x),
       new TypeError("withLogits: router has undefined, expected a name"),
     ],
+    [
+      "a replay of null",
+      () => withLogits(null as never, x),
+      new TypeError("withLogits: decided has null, expected a Routing (or what one is made of)"),
+    ],
+    [
+      "a replay of a number",
+      () => withLogits(3 as never, x),
+      new TypeError("withLogits: decided has 3, expected a Routing (or what one is made of)"),
+    ],
     ["a replay with a list", () => withLogits(routing(), [1, 2] as never), noTensor("withLogits: logits has [1, 2]")],
+    [
+      "a replay with half a slot of capacity",
+      () => withLogits({ ...routing(), capacity: 0.5 }, x),
+      new RangeError("withLogits: capacity has 0.5, expected an integer of at least 0"),
+    ],
+    [
+      "a replay with a capacity below 0",
+      () => withLogits({ ...routing(), capacity: -1 }, x),
+      new RangeError("withLogits: capacity has -1, expected an integer of at least 0"),
+    ],
+    [
+      "a replay with kept tokens in a list",
+      () => withLogits({ ...routing(), keptTokens: [0] as never }, x),
+      noTensor("withLogits: keptTokens has [0]"),
+    ],
+    [
+      "a replay with kept tokens that are floats",
+      () => withLogits({ ...routing(), keptTokens: ones([1]) }, x),
+      new TypeError("withLogits: keptTokens has dtype float32, expected int32"),
+    ],
+    [
+      "a replay with kept tokens in a table",
+      () => withLogits({ ...routing(), keptTokens: int([[0]]) }, x),
+      new RangeError("withLogits: keptTokens has shape [1, 1], expected 1 dim"),
+    ],
+    [
+      "a replay with a kept token that is not there",
+      () => withLogits({ ...routing(), keptTokens: int([2]) }, x),
+      new RangeError("withLogits: keptTokens has 2 at index 0, expected integers from 0 to 1"),
+    ],
+    [
+      "slots of a token where there is none",
+      () => slotMaps(assignments(), 0, 2, 2),
+      new RangeError("slotMaps: tokenOf has 0 at index 0, expected none, as there are none"),
+    ],
     [
       "a replay with integers",
       () =>

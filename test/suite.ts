@@ -4,12 +4,18 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { DType, Flat, Kernel } from "../src/device/kernel.ts";
+import type { DType, Flat, HostForm, Kernel } from "../src/device/kernel.ts";
 import { allocate } from "../src/device/kernel.ts";
+import { asHostForm } from "../src/device/simd.ts";
 import { grad, gradcheck, type Tensor, vjp } from "../src/index.ts";
 
 /** The forms under test. A device is added here when it exists, and every kernel's test then runs on it. */
-export const devices = ["loops"] as const;
+export const devices = ["loops", "simd"] as const;
+type DeviceName = (typeof devices)[number];
+
+/** The form of a kernel on a device, on host arrays; undefined when it has none of its own there. */
+export const formOn = <A>(kernel: Kernel<A>, device: DeviceName): HostForm<A> | undefined =>
+  device === "loops" ? kernel.loops : kernel.simd && asHostForm(kernel.simd);
 
 /** Inputs of one kernel call. */
 export interface KernelCase<A> {
@@ -20,6 +26,31 @@ export interface KernelCase<A> {
 }
 
 const asFloat64 = (x: Flat): Flat => (x instanceof Float32Array ? Float64Array.from(x) : x);
+
+/**
+ * A view of an array that throws where a cell is read or written that the array does not have. JavaScript lets both pass
+ * in silence, so that a loop with one turn too many would give the right numbers here and the wrong ones elsewhere.
+ */
+function guarded(x: Flat): Flat {
+  const check = (key: string | symbol): void => {
+    if (typeof key === "string" && !(key in x)) throw new RangeError(`cell ${key} of ${x.length}`);
+  };
+  return new Proxy(x, {
+    get(_, key) {
+      check(key);
+      const value: unknown = Reflect.get(x, key, x);
+      if (typeof value !== "function") return value;
+      return (...args: unknown[]): unknown => {
+        const result: unknown = Reflect.apply(value, x, args);
+        return ArrayBuffer.isView(result) ? guarded(result as Flat) : result;
+      };
+    },
+    set(_, key, value) {
+      check(key);
+      return Reflect.set(x, key, value, x);
+    },
+  });
+}
 
 /** What a form gives for a case. The output starts dirty, each form's with other dirt: a form must write every cell. */
 function runForm<A>(form: Kernel<A>["loops"], { inputs, attrs, length, dtype }: KernelCase<A>, dirt: number): Flat {
@@ -36,22 +67,42 @@ export function ulps(x: number, y: number): number {
   return Math.abs(x - y) / 2 ** (exponent - 23);
 }
 
+/** "exact" for dyadic inputs, units of the last place of float32, or an absolute distance that may depend on the case. */
+export type Bound<A> = "exact" | { readonly ulps: number } | { readonly absolute: (c: KernelCase<A>) => number };
+
+/**
+ * How far sums of products may be off that are rounded to float32 at every step: terms · 2⁻²³ · Σ |a · b|, with the largest
+ * numbers there are for every a and b.
+ */
+export const sumInFloat32 = <A>(terms: (c: KernelCase<A>) => number): Bound<A> => ({
+  absolute: (c) => {
+    const largest = c.inputs.filter((x) => x instanceof Float32Array).map((x) => Math.max(0, ...x.map(Math.abs)));
+    return terms(c) ** 2 * 2 ** -23 * largest.reduce((product, x) => product * x, 1);
+  },
+});
+
 /**
  * Every form of the kernel equals its reference, which runs on float64 copies of the same numbers.
  *
- * `within`: "exact" for dyadic inputs, or the largest distance in units of the last place of float32, or an absolute
- * bound that may depend on the case, as the kernel's docstring has it.
+ * The bound is that of the kernel's docstring, for every form or one each.
  */
 export function equalsReference<A>(
   kernel: Kernel<A>,
   cases: fc.Arbitrary<KernelCase<A>>,
-  within: "exact" | { ulps: number } | { absolute: (c: KernelCase<A>) => number },
+  bound: Bound<A> | { readonly loops: Bound<A>; readonly simd: Bound<A> },
 ): void {
-  const label = within === "exact" ? "exactly" : "within its error bound";
-  test.each(devices)(`${kernel.name} equals its reference ${label} on %s`, (device) => {
+  const apart = typeof bound === "object" && "loops" in bound;
+  const forms = devices.flatMap((device) => {
+    const form = formOn(kernel, device);
+    return form === undefined ? [] : [{ device, form, within: apart ? bound[device] : bound }];
+  });
+  const label = bound === "exact" ? "exactly" : "within its error bound";
+  test.each(forms)(`${kernel.name} equals its reference ${label} on $device`, ({ device, form, within }) => {
     fc.assert(
       fc.property(cases, (c) => {
-        const actual = runForm(kernel[device], c, 7);
+        // Only floats are computed by vectors.
+        if (device === "simd" && c.dtype !== "float32") return;
+        const actual = runForm(form, c, 7);
         const inputs = c.inputs.map(asFloat64);
         const dtype = c.dtype === "float32" ? "float64" : c.dtype;
         const exact = runForm(kernel.reference, { ...c, inputs, dtype }, 9);
@@ -62,6 +113,17 @@ export function equalsReference<A>(
           else expect(Math.abs(actual[i] - exact[i])).toBeLessThanOrEqual(within.absolute(c));
         }
       }),
+    );
+  });
+
+  // A simd form sees a memory, not arrays: what it must not touch is watched by asHostForm itself.
+  test.each(["reference", "loops"] as const)(`${kernel.name} touches no cell that is not there, in its %s`, (form) => {
+    fc.assert(
+      fc.property(cases, ({ inputs, attrs, length, dtype }) => {
+        const out = guarded(allocate(dtype, length));
+        expect(() => kernel[form](out, inputs.map(guarded), attrs)).not.toThrow();
+      }),
+      { numRuns: 25 },
     );
   });
 }

@@ -1,4 +1,5 @@
 /** Kernels: one function in up to four forms. */
+import type { SimdForm } from "./simd.ts";
 
 export type DType = "float32" | "float64" | "int32";
 
@@ -24,7 +25,7 @@ export interface Kernel<A = object> {
   readonly check?: (inputs: readonly Flat[], attrs: A) => void;
   readonly reference: HostForm<A>;
   readonly loops: HostForm<A>;
-  readonly simd?: HostForm<A>;
+  readonly simd?: SimdForm<A>;
   /** Source text of the gather that one GPU thread does for its own cell. */
   readonly gpu?: (attrs: A) => string;
 }

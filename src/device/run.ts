@@ -1,25 +1,62 @@
 /** run(): the only place that chooses which form of a kernel runs. */
 import { checkSize, sizeOf } from "../shape.ts";
-import { allocate, type DType, type Flat, type Kernel } from "./kernel.ts";
+import { checkHealth, currentDevice } from "./device.ts";
+import { allocate, type DType, type Flat, type HostForm, type Kernel } from "./kernel.ts";
+import { SIMD_PAYS_NS, type SimdForm } from "./simd.ts";
 import { shared } from "./state.ts";
-import { hostValue, type Storage, type Value } from "./storage.ts";
+import { hostValue, type Storage, unfilledValue, type Value } from "./storage.ts";
 
 /** The part of a tensor that a kernel needs. */
 export interface Stored {
   readonly storage: Storage;
 }
 
-/** The numbers of a tensor that is known to be on the host. */
-export function hostData(x: Stored): Flat {
-  const data = x.storage.host;
+/** The numbers of a tensor that is known to be on the host, to be read at once. */
+export function hostData({ storage }: Stored): Flat {
+  const data = storage.view ?? storage.host;
   if (data === null) throw new Error("run: input has its numbers on another device, expected the host");
   return data;
+}
+
+/** Runs a kernel's simd form, where it has one that pays. Null when it has not. */
+function runSimd<A>(
+  form: SimdForm<A> | undefined,
+  inputs: readonly Stored[],
+  arrays: readonly Flat[],
+  attrs: A,
+  shape: readonly number[],
+): Value | null {
+  if (form === undefined) return null;
+  const cost = form.cost(attrs, sizeOf(shape), arrays);
+  if (cost < SIMD_PAYS_NS) return null;
+  const device = currentDevice();
+  const value = unfilledValue("float32", shape);
+  const storages = inputs.map((x) => x.storage);
+  if (device.engine === null || !device.engine.fits(storages, value.storage)) return null;
+  device.engine.run(form, value.storage, storages, attrs, cost);
+  checkHealth(device);
+  shared().filled?.push(value.storage);
+  return value;
+}
+
+/** Runs a form on arrays of the host. */
+function runHost<A>(
+  form: HostForm<A>,
+  arrays: readonly Flat[],
+  attrs: A,
+  shape: readonly number[],
+  dtype: DType,
+): Value {
+  const out = allocate(dtype, sizeOf(shape));
+  form(out, arrays, attrs);
+  return hostValue(out, shape);
 }
 
 /**
  * Runs a kernel on the current device and gives its output.
  *
- * The form is chosen from dtypes and shapes alone: the reference when any array is float64, else the loops.
+ * The form is chosen from dtypes and shapes alone: the reference when any array is float64; on the SIMD device its form
+ * where the kernel has one and the work is worth it; else the loops.
  *
  * Throws   RangeError for more elements than a tensor can have, and what the kernel's check refuses
  */
@@ -33,11 +70,18 @@ export function run<A>(
   const arrays = inputs.map(hostData);
   kernel.check?.(arrays, attrs);
   checkSize(kernel.name, "the output", shape);
-  const out = allocate(dtype, sizeOf(shape));
-  const exact = dtype === "float64" || arrays.some((x) => x instanceof Float64Array);
-  const form = exact ? kernel.reference : kernel.loops;
-  form(out, arrays, attrs);
+  if (dtype === "float64" || arrays.some((x) => x instanceof Float64Array)) {
+    return noted(runHost(kernel.reference, arrays, attrs, shape, dtype), arrays);
+  }
+  const fast = dtype === "float32" ? runSimd(kernel.simd, inputs, arrays, attrs, shape) : null;
+  return fast ?? noted(runHost(kernel.loops, arrays, attrs, shape, dtype), arrays);
+}
+
+/** Integers made from floats are discrete choices, which a gradient check listens for. */
+function noted(value: Value, arrays: readonly Flat[]): Value {
   const { decisions } = shared();
-  if (decisions !== null && dtype === "int32" && arrays.some((x) => !(x instanceof Int32Array))) decisions.push(out);
-  return hostValue(out, shape);
+  const { host, dtype } = value.storage;
+  if (decisions !== null && dtype === "int32" && arrays.some((x) => !(x instanceof Int32Array)))
+    decisions.push(host as Flat);
+  return value;
 }

@@ -7,6 +7,17 @@
 import type { Generator, GeneratorState } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Flat } from "./kernel.ts";
+import type { Engine } from "./simd.ts";
+import type { Storage } from "./storage.ts";
+
+/** Where ops run and why. */
+export interface Device {
+  readonly name: "loops" | "simd";
+  readonly threads: number;
+  readonly why: string;
+  /** What runs the WebAssembly forms; null on "loops". */
+  readonly engine: Engine | null;
+}
 
 export interface SharedState {
   /** False inside noGrad: ops leave no record. */
@@ -23,6 +34,10 @@ export interface SharedState {
   anomalies: boolean;
   /** While draws are tracked: every generator that was used, with its state before. See trackDraws. */
   draws: Map<Generator, GeneratorState> | null;
+  /** While a region runs: what kernels have filled on a device, in order. See autograd's `region`. */
+  filled: Storage[] | null;
+  /** Where ops run; null until the first op or useDevice, which choose. */
+  device: Device | null;
 }
 
 const key = Symbol.for("moegrad");
@@ -31,7 +46,7 @@ export function shared(): SharedState {
   const holder = globalThis as { [key]?: SharedState };
   holder[key] ??= {
     ...{ recording: true, transforms: 0, generator: null, decisions: null },
-    ...{ made: null, anomalies: false, draws: null },
+    ...{ made: null, anomalies: false, draws: null, filled: null, device: null },
   };
   return holder[key];
 }

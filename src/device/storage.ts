@@ -1,32 +1,80 @@
 /** Storage: where the numbers of a tensor are. */
+import { stateError } from "../errors.ts";
 import { sizeOf } from "../shape.ts";
 import { allocate, type DType, dtypeOf, type Flat } from "./kernel.ts";
+import type { Cached, Place } from "./simd.ts";
 
 /**
  * Flat memory on some device. Nothing writes into storage once it is filled, so tensors may share it (`reshape`,
  * `detach`), and an optimiser's step gives its parameter new storage.
  */
-export interface Storage {
+export interface Storage extends Cached {
   readonly dtype: DType;
   readonly length: number;
-  /** The numbers themselves when they are on the host, else null. */
+  /** The numbers in an array of their own when they are on the host, else null. */
   readonly host: Flat | null;
   /** A copy of the numbers, on every device. */
   read(): Promise<Flat>;
+  /** Internal to regions: it belongs to the graph alone and is freed with it. */
+  owned?: boolean;
+  /** Internal to regions: nobody will read it any more, so its numbers need not be kept. */
+  free?(): void;
 }
 
+/** Numbers in an array, in the memory of the SIMD device, or in both. */
 class HostStorage implements Storage {
-  readonly dtype: DType;
-  readonly length: number;
+  place: Place | null = null;
+  owned = false;
+  #freed = false;
+  #array: Flat | null;
 
-  constructor(readonly host: Flat) {
-    this.dtype = dtypeOf(host);
-    this.length = host.length;
+  constructor(
+    readonly dtype: DType,
+    readonly length: number,
+    array: Flat | null,
+  ) {
+    this.#array = array;
+  }
+
+  get host(): Flat {
+    this.#array ??= ownCopy(this.view);
+    return this.#array;
+  }
+
+  /** The numbers for a kernel, which reads them at once: no copy is made. */
+  get view(): Flat {
+    if (this.#array !== null) return this.#array;
+    if (this.#freed || !this.place?.valid) {
+      throw stateError(
+        "storage",
+        "the tensor",
+        "been freed by backward",
+        "one that is in use",
+        "read it before backward",
+      );
+    }
+    return this.place.engine.view(this.place);
+  }
+
+  /** The place is about to be overwritten. */
+  leave(): void {
+    if (this.#array === null && !this.#freed) this.#array = ownCopy(this.view);
+  }
+
+  free(): void {
+    this.#freed = true;
   }
 
   async read(): Promise<Flat> {
-    return this.host.slice();
+    return this.#array?.slice() ?? ownCopy(this.view);
   }
+}
+
+/** Not slice(): of memory that threads share it would be a copy that they share. */
+function ownCopy(x: Flat): Flat {
+  const copy = allocate(x instanceof Int32Array ? "int32" : "float32", x.length);
+  copy.set(x);
+  return copy;
 }
 
 /** What a kernel gives back: storage and the shape in which to read it. */
@@ -37,8 +85,14 @@ export interface Value {
 
 /** A value around an array that nobody else will write to. */
 export function hostValue(data: Flat, shape: readonly number[]): Value {
-  return { storage: new HostStorage(data), shape };
+  return { storage: new HostStorage(dtypeOf(data), data.length, data), shape };
 }
+
+/** A value that the SIMD device is about to fill. */
+export const unfilledValue = (dtype: DType, shape: readonly number[]): Value => ({
+  storage: new HostStorage(dtype, sizeOf(shape), null),
+  shape,
+});
 
 /** A value filled with one number. */
 export function filledValue(x: number, shape: readonly number[], dtype: DType): Value {

@@ -10,7 +10,7 @@
  * Source   Lepikhin et al. 2020, "GShard", Algorithm 1, with lists of slots in place of one-hot masks
  */
 import { defineOp, type OpFn } from "../autograd.ts";
-import type { Flat, Kernel } from "../device/kernel.ts";
+import type { Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import {
   checkDtype,
@@ -25,13 +25,18 @@ import {
 import type { Routing, SlotMaps } from "../routing/record.ts";
 import { MAX_SIZE } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
+import {
+  combineSlotsForm,
+  gatherSlotsForm,
+  granted,
+  slotDotForm,
+  spreadSlotsForm,
+  sumSlotsForm,
+} from "./dispatch.simd.ts";
 
-interface Width {
+export interface Width {
   readonly D: number;
 }
-
-/** How many slots are granted: where the last expert's end. */
-const granted = (offsets: Flat): number => offsets[offsets.length - 1];
 
 /** Error    exact */
 export const gatherSlotsKernel: Kernel<Width> = {
@@ -48,6 +53,7 @@ export const gatherSlotsKernel: Kernel<Width> = {
     }
     out.fill(0, end * D);
   },
+  simd: gatherSlotsForm,
 };
 
 /** Error    float32: accumulated in float64 in order of choice, rounded once */
@@ -72,6 +78,7 @@ export const sumSlotsKernel: Kernel<Width> = {
       out.set(sums, t * D);
     }
   },
+  simd: sumSlotsForm,
 };
 
 /** The four maps of a routing that say which slots are whose. */
@@ -107,6 +114,9 @@ export function checkRouting(op: string, argument: string, routing: Routing): vo
   checkSlotMaps(op, `${argument}.`, routing, T, E, S);
 }
 
+/** The maps are integers: nothing is differentiated. */
+const noCotangents = [null, null, null, null] as const;
+
 /** y[s, :] = x[token(s), :] for granted slots, else 0. */
 const gatherSlots: OpFn<[x: Tensor, ...Maps]> = defineOp({
   name: "dispatch",
@@ -115,7 +125,7 @@ const gatherSlots: OpFn<[x: Tensor, ...Maps]> = defineOp({
     const D = x.shape[1];
     return run(gatherSlotsKernel, [x, ...maps], { D }, [maps[0].size, D], x.dtype);
   },
-  vjp: (g, { inputs: [, ...maps] }) => [() => sumSlots(g, ...maps), null, null, null, null],
+  vjp: (g, { inputs: [, ...maps] }) => [() => sumSlots(g, ...maps), ...noCotangents],
 });
 
 /** y[t, :] = Σ h[s, :] over the granted slots s of t. */
@@ -126,81 +136,122 @@ const sumSlots: OpFn<[h: Tensor, ...Maps]> = defineOp({
     const D = h.shape[1];
     return run(sumSlotsKernel, [h, ...maps], { D }, [maps[2].size - 1, D], h.dtype);
   },
-  vjp: (g, { inputs: [, ...maps] }) => [() => gatherSlots(g, ...maps), null, null, null, null],
+  vjp: (g, { inputs: [, ...maps] }) => [() => gatherSlots(g, ...maps), ...noCotangents],
 });
+
+/** Error    float32: accumulated in float64 in order of choice, rounded once */
+export const combineSlotsKernel: Kernel<Width> = {
+  name: "combine",
+  reference(out, [h, a, tokenOfSlot, , , offsets], { D }) {
+    const sums = new Float64Array(out.length);
+    for (let s = 0; s < granted(offsets); s++) {
+      for (let d = 0; d < D; d++) sums[tokenOfSlot[s] * D + d] += a[s] * h[s * D + d];
+    }
+    out.set(sums);
+  },
+  loops(out, [h, a, , slotsOfToken, tokenOffsets, offsets], { D }) {
+    const end = granted(offsets);
+    const sums = new Float64Array(D);
+    for (let t = 0; t + 1 < tokenOffsets.length; t++) {
+      sums.fill(0);
+      for (let i = tokenOffsets[t]; i < tokenOffsets[t + 1]; i++) {
+        const s = slotsOfToken[i];
+        if (s < end) for (let d = 0, p = s * D; d < D; d++) sums[d] += a[s] * h[p++];
+      }
+      out.set(sums, t * D);
+    }
+  },
+  simd: combineSlotsForm,
+};
 
 /** Error    exact to one rounding */
-export const scaleRowsKernel: Kernel<Width> = {
-  name: "scaleRows",
-  reference(out, [h, a], { D }) {
-    for (let i = 0; i < out.length; i++) out[i] = a[Math.floor(i / D)] * h[i];
-  },
-  loops(out, [h, a], { D }) {
-    for (let s = 0, p = 0; s < a.length; s++) {
-      const factor = a[s];
-      for (let d = 0; d < D; d++, p++) out[p] = factor * h[p];
+export const spreadSlotsKernel: Kernel<Width> = {
+  name: "spreadSlots",
+  reference(out, [x, a, tokenOfSlot, , , offsets], { D }) {
+    for (let s = 0; s < tokenOfSlot.length; s++) {
+      for (let d = 0; d < D; d++) out[s * D + d] = s < granted(offsets) ? a[s] * x[tokenOfSlot[s] * D + d] : 0;
     }
   },
+  loops(out, [x, a, tokenOfSlot, , , offsets], { D }) {
+    const end = granted(offsets);
+    for (let s = 0, p = 0; s < end; s++) {
+      const factor = a[s];
+      for (let d = 0, q = tokenOfSlot[s] * D; d < D; d++) out[p++] = factor * x[q++];
+    }
+    out.fill(0, end * D);
+  },
+  simd: spreadSlotsForm,
 };
 
-/** Error    float32: accumulated in float64, rounded once */
-export const rowDotKernel: Kernel<Width> = {
-  name: "rowDot",
-  reference(out, [a, b], { D }) {
+/** Error    float32: accumulated in float64, rounded once; simd: as four sums, of every fourth product */
+export const slotDotKernel: Kernel<Width> = {
+  name: "slotDot",
+  reference(out, [x, h, tokenOfSlot, , , offsets], { D }) {
     for (let s = 0; s < out.length; s++) {
       let sum = 0;
-      for (let d = 0; d < D; d++) sum += a[s * D + d] * b[s * D + d];
+      for (let d = 0; d < D && s < granted(offsets); d++) sum += x[tokenOfSlot[s] * D + d] * h[s * D + d];
       out[s] = sum;
     }
   },
-  loops(out, [a, b], { D }) {
-    for (let s = 0, p = 0; s < out.length; s++) {
+  loops(out, [x, h, tokenOfSlot, , , offsets], { D }) {
+    const end = granted(offsets);
+    for (let s = 0, p = 0; s < end; s++) {
       let sum = 0;
-      for (let d = 0; d < D; d++, p++) sum += a[p] * b[p];
+      for (let d = 0, q = tokenOfSlot[s] * D; d < D; d++) sum += x[q++] * h[p++];
       out[s] = sum;
     }
+    out.fill(0, end);
   },
+  simd: slotDotForm,
 };
 
-/**
- * Scale rows: multiply each row of h by its own factor.
- *
- *   y[s, :] = a[s] · h[s, :]
- *
- * Shapes   h [S, D], a [S] → y [S, D]
- * Error    exact to one rounding
- * Throws   RangeError when a does not have one entry per row
+const mapNames = ["tokenOfSlot", "slotsOfToken", "tokenOffsets", "offsets"] as const;
+
+/*
+ * Three ops of one form, Σ over granted s of a[s] · ⟨h[s, :], x[token(s), :]⟩, which is linear in each of a, h and x. Each
+ * op is its derivative in one of them, so the cotangents of each are the other two.
  */
-export const scaleRows: OpFn<[h: Tensor, a: Tensor]> = defineOp({
-  name: "scaleRows",
-  inputs: ["h", "a"],
-  forward([h, a]) {
-    const [S, D] = h.shape;
-    checkShape("scaleRows", "a", a.shape, [S], "one factor per row");
-    return run(scaleRowsKernel, [h, a], { D }, [S, D], h.dtype);
+
+/** y[t, :] = Σ a[s] · h[s, :] over the granted slots s of t. h [S, D], a [S] → [T, D]. */
+const combineSlots: OpFn<[h: Tensor, a: Tensor, ...Maps]> = defineOp({
+  name: "combine",
+  inputs: ["h", "gate", ...mapNames],
+  forward([h, a, ...maps]) {
+    const D = h.shape[1];
+    return run(combineSlotsKernel, [h, a, ...maps], { D }, [maps[2].size - 1, D], h.dtype);
   },
-  // y is linear in h and in a, so each cotangent is the other factor times g.
-  vjp: (g, { inputs: [h, a] }) => [() => scaleRows(g, a), () => rowDot(g, h)],
+  vjp: (g, { inputs: [h, a, ...maps] }) => [
+    () => spreadSlots(g, a, ...maps),
+    () => slotDot(g, h, ...maps),
+    ...noCotangents,
+  ],
 });
 
-/**
- * Row dot: the inner product of each row of a with the same row of b.
- *
- *   y[s] = Σ_d a[s, d] · b[s, d]
- *
- * Shapes   a, b [S, D] → y [S]
- * Error    float32: accumulated in float64, rounded once
- * Throws   RangeError when the shapes differ
- */
-export const rowDot: OpFn<[a: Tensor, b: Tensor]> = defineOp({
-  name: "rowDot",
-  inputs: ["a", "b"],
-  forward([a, b]) {
-    const [S, D] = a.shape;
-    checkShape("rowDot", "b", b.shape, [S, D], "the shape of a");
-    return run(rowDotKernel, [a, b], { D }, [S], a.dtype);
+/** y[s, :] = a[s] · x[token(s), :] for granted slots, else 0. x [T, D], a [S] → [S, D]. */
+const spreadSlots: OpFn<[x: Tensor, a: Tensor, ...Maps]> = defineOp({
+  name: "spreadSlots",
+  inputs: ["x", "a", ...mapNames],
+  forward([x, a, ...maps]) {
+    const D = x.shape[1];
+    return run(spreadSlotsKernel, [x, a, ...maps], { D }, [maps[0].size, D], x.dtype);
   },
-  vjp: (g, { inputs: [a, b] }) => [() => scaleRows(b, g), () => scaleRows(a, g)],
+  vjp: (g, { inputs: [x, a, ...maps] }) => [
+    () => combineSlots(g, a, ...maps),
+    () => slotDot(x, g, ...maps),
+    ...noCotangents,
+  ],
+});
+
+/** y[s] = ⟨x[token(s), :], h[s, :]⟩ for granted slots, else 0. x [T, D], h [S, D] → [S]. */
+const slotDot: OpFn<[x: Tensor, h: Tensor, ...Maps]> = defineOp({
+  name: "slotDot",
+  inputs: ["x", "h", ...mapNames],
+  forward: ([x, h, ...maps]) => run(slotDotKernel, [x, h, ...maps], { D: x.shape[1] }, [maps[0].size], x.dtype),
+  vjp: (g, { inputs: [x, h, ...maps] }) => [
+    () => combineSlots(h, g, ...maps),
+    () => spreadSlots(x, g, ...maps),
+    ...noCotangents,
+  ],
 });
 
 export const zeroTailKernel: Kernel = {
@@ -247,8 +298,10 @@ export function dispatch(x: Tensor, routing: Routing): Tensor {
  *
  *   y[t, :] = Σ_{granted slots s of t} gate[s] · h[s, :]        exactly 0 for a token without one
  *
+ * What h and gate have in the tail is not looked at: their gradients there are exactly 0.
+ *
  * Shapes   h [S, D] in slot order, gate [S] → y [T, D]
- * Error    float32: each product is rounded once, their sum accumulated in float64 in order of choice
+ * Error    float32: accumulated in float64 in order of choice, rounded once
  * Throws   RangeError when h or gate do not have one row per slot, TypeError for mixed dtypes or what is no routing
  * Source   Eq. 4 of Zhou et al. 2022
  */
@@ -264,5 +317,5 @@ export function combine(h: Tensor, gate: Tensor, routing: Routing): Tensor {
   if (h.dtype !== gate.dtype) {
     throw typeError("combine", "the pair h, gate", `dtypes ${h.dtype} and ${gate.dtype}`, "one dtype");
   }
-  return sumSlots(scaleRows(h, gate), ...mapsOf(routing));
+  return combineSlots(h, gate, ...mapsOf(routing));
 }

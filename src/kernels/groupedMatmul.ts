@@ -25,6 +25,7 @@ import {
   typeError,
 } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
+import { gemmCalls, gemmCost, gemmModule, placed } from "./gemm.simd.ts";
 import { gemm, gemmReference, matrix } from "./gemm.ts";
 import { offsetsKernel } from "./sort.ts";
 
@@ -60,6 +61,20 @@ export const groupedMatmulKernel: Kernel<GroupedAttrs> = {
   check: ([x, , offsets], { D }) => checkOffsets(offsets, D === 0 ? Infinity : x.length / D),
   reference: rowsForm(gemmReference),
   loops: rowsForm(gemm),
+  simd: {
+    module: gemmModule,
+    cost: ({ D }, length) => gemmCost(length, 1, D),
+    run(call, out, [x, w, { data: offsets }], { D, N, transposed }, length) {
+      const E = offsets.length - 1;
+      for (let e = 0; e < E; e++) {
+        const [first, rows] = [offsets[e], offsets[e + 1] - offsets[e]];
+        const X = placed(x.at + first * D * 4, 0, rows, D, false);
+        if (rows > 0) gemmCalls(call, out + first * N * 4, X, placed(w.at, e, D, N, transposed), rows, N, D);
+      }
+      const granted = offsets[E] * N;
+      call("gemmZero", out + 4 * granted, 4 * (length - granted));
+    },
+  },
 };
 
 const outerForm =
@@ -78,6 +93,17 @@ export const groupedOuterKernel: Kernel<{ D: number; N: number }> = {
   name: "groupedOuter",
   reference: outerForm(gemmReference),
   loops: outerForm(gemm),
+  simd: {
+    module: gemmModule,
+    cost: ({ N }, _, [x]) => gemmCost(x.length, N, 1),
+    run(call, out, [x, g, { data: offsets }], { D, N }) {
+      for (let e = 0; e + 1 < offsets.length; e++) {
+        const [first, rows] = [offsets[e], offsets[e + 1] - offsets[e]];
+        const X = placed(x.at + first * D * 4, 0, D, rows, true);
+        gemmCalls(call, out + e * D * N * 4, X, placed(g.at + first * N * 4, 0, rows, N, false), D, N, rows);
+      }
+    },
+  },
 };
 
 /** Grouped matmul by offsets int32 [E+1]; w [E, D, N], or [E, N, D] when transposed. */

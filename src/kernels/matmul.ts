@@ -9,10 +9,12 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
+import type { SimdForm } from "../device/simd.ts";
 import { checkDtype, checkTensor, rangeError, show, typeError } from "../errors.ts";
 import { broadcastShapes, broadcastStrides, type Shape, sizeOf, stridesOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { gemm, gemmReference, matrix } from "./gemm.ts";
+import { gemmCalls, gemmCost, gemmModule, placed } from "./gemm.simd.ts";
 
 interface MatmulAttrs {
   readonly M: number;
@@ -35,7 +37,24 @@ const form =
     }
   };
 
-export const matmulKernel: Kernel<MatmulAttrs> = { name: "matmul", reference: form(gemmReference), loops: form(gemm) };
+const simd: SimdForm<MatmulAttrs> = {
+  module: gemmModule,
+  cost: ({ M, N, K, aOfBatch }) => aOfBatch.length * gemmCost(M, N, K),
+  run(call, out, [a, b], { M, N, K, transposeA, transposeB, aOfBatch, bOfBatch }) {
+    for (let i = 0; i < aOfBatch.length; i++) {
+      const A = placed(a.at, aOfBatch[i], M, K, transposeA);
+      const B = placed(b.at, bOfBatch[i], K, N, transposeB);
+      gemmCalls(call, placed(out, i, M, N, false).at, A, B, M, N, K);
+    }
+  },
+};
+
+export const matmulKernel: Kernel<MatmulAttrs> = {
+  name: "matmul",
+  reference: form(gemmReference),
+  loops: form(gemm),
+  simd,
+};
 
 /** For each index of the broadcast batch, the flat index into a batch of shape `from`. */
 function batchMap(from: Shape, to: Shape): number[] {

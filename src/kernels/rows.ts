@@ -24,6 +24,7 @@ import {
 import { checkDim } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Span, spanOf } from "./reduce.ts";
+import { addRowsCalls, rowCalls, rowsModule } from "./rows.simd.ts";
 
 interface IndexAttrs extends Span {
   /** For messages: who asks, and what it calls the index. */
@@ -64,9 +65,19 @@ export const indexSelectKernel: Kernel<IndexAttrs> = {
       }
     }
   },
+  simd: {
+    module: rowsModule,
+    cost: ({ inner }, length) => (inner < 4 ? 0 : 0.2 * length),
+    run(call, out, [x, index], { outer, n, inner, M }) {
+      for (let o = 0; o < outer; o++) {
+        const [from, to] = [x.at + 4 * o * n * inner, out + 4 * o * M * inner];
+        rowCalls(M, inner, (a, b) => call("gatherRows", from, index.at, to, a, b, 4 * inner));
+      }
+    },
+  },
 };
 
-/** Error    float32: accumulated in float64, rounded once */
+/** Error    float32: accumulated in float64, rounded once; simd: in float32, in order of m */
 export const indexAddKernel: Kernel<IndexAttrs> = {
   name: "indexAdd",
   check: ([, index], { op, n, argument }) => checkIndices(index, op, n, argument),
@@ -90,6 +101,15 @@ export const indexAddKernel: Kernel<IndexAttrs> = {
       }
       out.set(sums, o * n * inner);
     }
+  },
+  simd: {
+    module: rowsModule,
+    cost: ({ inner }, length, [src]) => (inner < 4 ? 0 : 0.15 * length + 0.25 * src.length),
+    run(call, out, [src, index], { outer, n, inner, M }) {
+      for (let o = 0; o < outer; o++) {
+        addRowsCalls(call, src.at + 4 * o * M * inner, index.at, out + 4 * o * n * inner, M, n, inner);
+      }
+    },
   },
 };
 

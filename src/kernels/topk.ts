@@ -43,7 +43,6 @@ export const topkKernel: Kernel<TopkAttrs> = {
     }
   },
   loops(out, [x], attrs) {
-    if (out.length === 0) return;
     if (attrs.k <= INSERTION_LIMIT || attrs.n > PLACES) insertBest(out, x, attrs);
     else sortRows(out, x, attrs);
   },
@@ -76,8 +75,8 @@ function sortRows(out: Flat, x: Flat, { n, k }: TopkAttrs): void {
     for (let i = 0; i < n; i++) {
       let rank = x[row + i];
       if (!integers) {
-        value[0] = x[row + i] + 0; // −0 ties with 0
-        rank = bits[0] < 0 ? -(bits[0] & 0x7fffffff) : bits[0];
+        value[0] = rank;
+        rank = bits[0] < 0 ? -(bits[0] & 0x7fffffff) : bits[0]; // −0 becomes 0, with which it ties
       }
       keys[i] = rank * PLACES + (n - 1 - i);
     }

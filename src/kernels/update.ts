@@ -6,6 +6,7 @@
  * Error    float32: each output is computed in float64 and rounded once
  */
 import type { Kernel } from "../device/kernel.ts";
+import { adamStepForm, blendForm, secondMomentForm } from "./update.simd.ts";
 
 /** y = p · x + q · z: momentum and plain steps. */
 export const blendKernel: Kernel<{ p: number; q: number }> = {
@@ -16,6 +17,7 @@ export const blendKernel: Kernel<{ p: number; q: number }> = {
   loops(out, [x, z], { p, q }) {
     for (let i = 0; i < out.length; i++) out[i] = p * x[i] + q * z[i];
   },
+  simd: blendForm,
 };
 
 /** v′ = β · v + (1 − β) · g²: the running mean of squared gradients. */
@@ -28,6 +30,7 @@ export const secondMomentKernel: Kernel<{ beta: number }> = {
     const rest = 1 - beta;
     for (let i = 0; i < out.length; i++) out[i] = beta * v[i] + rest * g[i] * g[i];
   },
+  simd: secondMomentForm,
 };
 
 export interface AdamAttrs {
@@ -49,4 +52,5 @@ export const adamStepKernel: Kernel<AdamAttrs> = {
   loops(out, [p, m, v], { keep, rate, root, eps }) {
     for (let i = 0; i < out.length; i++) out[i] = keep * p[i] - (rate * m[i]) / (Math.sqrt(v[i]) / root + eps);
   },
+  simd: adamStepForm,
 };

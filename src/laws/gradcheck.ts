@@ -12,7 +12,7 @@ import { noGrad } from "../autograd.ts";
 import type { Flat } from "../device/kernel.ts";
 import { shared } from "../device/state.ts";
 import { hostValue } from "../device/storage.ts";
-import { checkNumber, checkOptions, rangeError, show, typeError } from "../errors.ts";
+import { checkBoolean, checkFunction, checkNumber, checkOptions, rangeError, show, typeError } from "../errors.ts";
 import { checkTensor, type Tensor } from "../tensor.ts";
 import { vjp } from "../transforms.ts";
 
@@ -71,6 +71,8 @@ type Checked = (...inputs: any[]) => Tensor;
 export function gradcheck(fn: Checked, inputs: readonly Tensor[], options: GradcheckOptions = {}): GradcheckReport {
   checkOptions("gradcheck", options, ["eps", "atol", "rtol", "raiseException"]);
   const { eps = 1e-6, atol = 1e-5, rtol = 1e-3, raiseException = true } = options;
+  checkFunction("gradcheck", "fn", fn);
+  checkBoolean("gradcheck", "raiseException", raiseException);
   checkNumber("gradcheck", "eps", eps, "a number above 0", (x) => x > 0);
   checkNumber("gradcheck", "atol", atol, "a number of at least 0", (x) => x >= 0);
   checkNumber("gradcheck", "rtol", rtol, "a number of at least 0", (x) => x >= 0);

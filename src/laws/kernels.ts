@@ -1,6 +1,7 @@
 /** The laws of kernels, and checkKernel, which tries one form of a kernel against its reference. */
 import type { Arbitrary } from "fast-check";
 import { allocate, type DType, type Flat, type Kernel } from "../device/kernel.ts";
+import { asHostForm } from "../device/simd.ts";
 import { rangeError, show } from "../errors.ts";
 import { type CheckOptions, checkLawOptions, checkLaws, holds, type Law, type LawResult, must } from "./law.ts";
 
@@ -112,7 +113,7 @@ export const kernelLaws: readonly Law<KernelSubject>[] = [
 export function checkKernel<A>(kernel: Kernel<A>, options: CheckKernelOptions<A>): LawResult[] {
   checkLawOptions("checkKernel", options, ["cases", "device", "ulps", "atol"]);
   const { device = "loops", cases, ulps = 1, atol = 0 } = options;
-  const form = kernel[device];
+  const form = device === "simd" ? kernel.simd && asHostForm(kernel.simd) : kernel[device];
   if (form === undefined)
     throw rangeError("checkKernel", "device", show(device), "a form that the kernel has", kernel.name);
   const subject = { cases, form, reference: kernel.reference, ulps, atol } as unknown as KernelSubject;

@@ -19,7 +19,7 @@ import {
   rangeError,
   show,
 } from "../errors.ts";
-import { concat } from "../kernels/movement.ts";
+import { concat } from "../kernels/concat.ts";
 import { checkMask } from "../routing/check.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkShare, Dropout } from "./dropout.ts";

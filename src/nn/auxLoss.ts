@@ -23,7 +23,10 @@ const LOSSES = ["balance", "z", "importance", "load"] as const;
  *
  *   Σ_r  balance · losses.balance(r) + z · losses.z(r) + …
  *
- * With gradient accumulation over n parts of a batch, divide each part's whole loss, this one included, by n.
+ * With gradient accumulation over n parts of a batch, divide each part's whole loss, this one included, by n. For the task
+ * loss that is exact when the parts are of one size. For the balance loss it is not: Σ f·P of a batch is not the mean of
+ * Σ f·P over its parts, so smaller parts are held to an evenness of their own. The z-loss is a mean over tokens and exact;
+ * importance and load, as squares of sums over a batch, are not.
  *
  * Throws   RangeError for a coefficient below 0 or not finite, or of a loss that a routing does not have; TypeError for
  *          unknown names or what is no routing

@@ -1,4 +1,5 @@
 /** The layers that a small language model needs: Linear, Embedding, LayerNorm, FeedForward, Sequential. */
+import { region } from "../autograd.ts";
 import { ones, type RandomOptions, rand, randn, zeros } from "../create.ts";
 import {
   checkBoolean,
@@ -173,7 +174,8 @@ export class FeedForward extends Module {
 
   forward(x: Tensor): Tensor {
     checkFeatures("FeedForward", x, this.up.weight);
-    return this.down.forward(activate(this.up.forward(x), this.activation, this.gated?.forward(x)));
+    const run = (): Tensor => this.down.forward(activate(this.up.forward(x), this.activation, this.gated?.forward(x)));
+    return region(run, (y) => [y]);
   }
 }
 

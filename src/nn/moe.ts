@@ -6,7 +6,8 @@
  *
  * Source   Shazeer et al. 2017, "Outrageously Large Neural Networks"
  */
-import { rand, zeros } from "../create.ts";
+import { region } from "../autograd.ts";
+import { rand } from "../create.ts";
 import {
   checkBoolean,
   checkDtype,
@@ -23,6 +24,7 @@ import { checkRouting, combine, dispatch } from "../kernels/dispatch.ts";
 import { groupedMatmulAt, groupRows } from "../kernels/groupedMatmul.ts";
 import { checkGenerator, type Generator } from "../random.ts";
 import { checkMask, checkOffsets } from "../routing/check.ts";
+import { clearRows, keptTokensOf } from "../routing/input.ts";
 import { type Mask, type Router, type Routing, withLogits } from "../routing/record.ts";
 import { topKRouter } from "../routing/tokenChoice.ts";
 import { type Shape, sizeOf } from "../shape.ts";
@@ -86,9 +88,12 @@ export class Experts extends Module {
     checkRank("Experts", "x", x.shape, 2, "rows and features");
     checkFeatures("Experts", x, this.w1, D);
     checkOffsets("Experts", offsets, E, x.shape[0]);
-    const h = grouped(x, this.w1, this.b1, offsets);
-    const up = this.w3 === null ? null : grouped(x, this.w3, this.b3, offsets);
-    return grouped(activate(h, this.activation, up), this.w2, this.b2, offsets);
+    const run = (): Tensor => {
+      const h = grouped(x, this.w1, this.b1, offsets);
+      const up = this.w3 === null ? null : grouped(x, this.w3, this.b3, offsets);
+      return grouped(activate(h, this.activation, up), this.w2, this.b2, offsets);
+    };
+    return region(run, (y) => [y]);
   }
 }
 
@@ -193,13 +198,20 @@ export class MoE extends Module {
     checkFeatures("MoE", x, this.router.weight);
     if (options.rng !== undefined) checkGenerator("MoE", options.rng);
     const leading = x.shape.slice(0, -1);
-    const tokens = x.reshape([sizeOf(leading), D]);
+    const T = sizeOf(leading);
+    const mask = checkPadding(options, leading, [T, this.router.weight.shape[1]]);
+    const keptTokens = mask === undefined ? (options.routing?.keptTokens ?? null) : keptTokensOf(x, mask);
+    // Padding may hold anything, NaN too, and the gradient of every weight that all tokens pass would have it.
+    const tokens = clearRows(x.reshape([T, D]), keptTokens);
     const logits = this.#jittered(tokens, options.rng).matmul(this.router.weight);
-    const replayed = options.routing !== undefined;
-    const routing = replayed ? replay(options, logits) : this.#choose(options, leading, tokens, logits);
+    const routing =
+      options.routing === undefined
+        ? this.#choose({ ...options, mask }, tokens, logits)
+        : this.#replay(options.routing, tokens, logits);
     const h = this.experts.forward(dispatch(tokens, routing), routing.offsets);
     const routed = combine(h, routing.gate, routing);
-    const output = this.shared === null ? routed : routed.add(keepRows(this.shared.forward(tokens), routing));
+    const output =
+      this.shared === null ? routed : routed.add(clearRows(this.shared.forward(tokens), routing.keptTokens));
     return { output: output.reshape(x.shape), routing };
   }
 
@@ -210,35 +222,42 @@ export class MoE extends Module {
     return x.mul(noise.mul(2).sub(1).mul(this.jitter).add(1));
   }
 
-  /** Asks the router. `leading`: the dims of the tokens before they were flattened. */
-  #choose({ mask, rng, tokenIds }: MoEForwardOptions, leading: Shape, x: Tensor, logits: Tensor): Routing {
+  /** Asks the router. The mask is flat. */
+  #choose({ mask, rng, tokenIds }: MoEForwardOptions, x: Tensor, logits: Tensor): Routing {
     const T = x.shape[0];
     const routing = this.route(logits, {
       training: this.training,
       rng: rng ?? this.#rng,
-      mask: mask === undefined ? undefined : checkMask("MoE", mask, leading.length > 1 ? [leading, [T]] : [[T]]),
+      mask,
       tokenIds: tokenIds === undefined ? undefined : flatIds(tokenIds, T),
       x,
     });
-    checkFits("the router's result", routing, logits);
+    checkFits("the router's result", routing, logits.shape);
     checkTensor("MoE", "gate of the router's result", routing.gate);
     return routing;
+  }
+
+  /** The integers of a routing with new logits; a router whose losses need more than the record makes them anew. */
+  #replay(routing: Routing, x: Tensor, logits: Tensor): Routing {
+    return this.route.replay?.(routing, logits, { training: this.training, x }) ?? withLogits(routing, logits);
   }
 }
 
 /** Throws unless the routing is one, of the tokens and experts that there are. */
-function checkFits(argument: string, routing: Routing, logits: Tensor): void {
+function checkFits(argument: string, routing: Routing, size: Shape): void {
   checkRouting("MoE", argument, routing);
   const why = "tokens and experts of the layer";
-  checkShape("MoE", argument, [routing.numTokens, routing.numExperts], logits.shape, why);
+  checkShape("MoE", argument, [routing.numTokens, routing.numExperts], size, why);
 }
 
-function replay({ routing, mask }: MoEForwardOptions, logits: Tensor): Routing {
-  const given = routing as Routing;
-  checkFits("routing", given, logits);
-  if (mask !== undefined)
+/** The mask as one list, or none beside a routing, which has its own. `size`: tokens and experts. */
+function checkPadding({ mask, routing }: MoEForwardOptions, leading: Shape, size: Shape): boolean[] | undefined {
+  if (routing !== undefined) checkFits("routing", routing, size);
+  if (mask === undefined) return undefined;
+  if (routing !== undefined) {
     throw rangeError("MoE", "mask", "a value", "none beside a routing", "the routing has its own");
-  return withLogits(given, logits);
+  }
+  return checkMask("MoE", mask, leading.length > 1 ? [leading, [size[0]]] : [[size[0]]]);
 }
 
 /** tokenIds of any shape as one list. */
@@ -247,11 +266,4 @@ function flatIds(tokenIds: Tensor, T: number): Tensor {
   checkDtype("MoE", "tokenIds", tokenIds.dtype, ["int32"]);
   if (tokenIds.size === T) return tokenIds.reshape([T]);
   throw rangeError("MoE", "tokenIds", `shape ${show(tokenIds.shape)}`, `${T} entries`, "one per token");
-}
-
-/** Rows of masked tokens set to 0. */
-function keepRows(x: Tensor, { keptTokens, numTokens: T }: Routing): Tensor {
-  if (keptTokens === null) return x;
-  const kept = x.indexSelect(0, keptTokens);
-  return zeros([T, x.shape[1]], { dtype: x.dtype }).indexAdd(0, keptTokens, kept);
 }

@@ -71,7 +71,10 @@ export interface TransformerMoE {
   hidden?: number | undefined;
   /** Default topKRouter({ k: 2 }). */
   router?: Router | undefined;
-  /** Which layers route: "all", "odd" (every other one, from the second, as in GShard), or their indices. Default "odd". */
+  /**
+   * Which layers route: "all", "odd" (every other one, from the second, as in GShard), or their indices; at least one.
+   * Default "odd", and of a single layer that one.
+   */
   layers?: "all" | "odd" | readonly number[] | undefined;
 }
 
@@ -166,8 +169,8 @@ interface ForwardOptions {
 /**
  * A language model: embeddings, layers of attention and dense networks or MoEs, logits.
  *
- * In a causal model a router that looks at later tokens (expert choice) would let a position learn of its own future: it
- * is refused, unless allowLeak says that this is what you want to see.
+ * In a causal model a router that looks at later tokens (expert choice, or a capacity that is not given out by position)
+ * would let a position learn of its own future: it is refused, unless allowLeak says that this is what you want to see.
  *
  * Shapes   tokens int32 [B, L] → output [B, L, V] logits, and one routing per MoE layer
  * Throws   RangeError for sizes that do not fit, or a router that leaks; TypeError for tokens that are no int32, or a mask
@@ -264,13 +267,17 @@ function checkLeak(op: string, router: Router | undefined, causal: boolean, allo
 function moeLayers(op: string, moe: TransformerMoE | undefined, numLayers: number): Set<number> {
   if (moe === undefined) return new Set();
   checkOptions(op, moe, ["numExperts", "hidden", "router", "layers"], "moe");
-  const { layers = "odd", hidden = 1 } = moe;
+  const { layers = numLayers === 1 ? "all" : "odd", hidden = 1 } = moe;
   checkInteger(op, "moe.numExperts", moe.numExperts, 1, Infinity);
   checkInteger(op, "moe.hidden", hidden, 1, Infinity);
+  const named = layers === "all" || layers === "odd";
+  if (!named && !Array.isArray(layers)) {
+    throw typeError(op, "moe.layers", show(layers), '"all", "odd" or a list of layers');
+  }
   const all = Array.from({ length: numLayers }, (_, l) => l);
-  if (layers === "all") return new Set(all);
-  if (layers === "odd") return new Set(all.filter((l) => l % 2 === 1));
-  if (!Array.isArray(layers)) throw typeError(op, "moe.layers", show(layers), '"all", "odd" or a list of layers');
-  for (const l of layers) checkInteger(op, "moe.layers", l, 0, numLayers - 1);
-  return new Set(layers as readonly number[]);
+  const chosen = named ? all.filter((l) => layers === "all" || l % 2 === 1) : (layers as readonly number[]);
+  for (const l of chosen) checkInteger(op, "moe.layers", l, 0, numLayers - 1);
+  if (chosen.length > 0) return new Set(chosen);
+  const why = "a model without a MoE is made by leaving moe out";
+  throw rangeError(op, "moe.layers", `${show(layers)}, none of ${numLayers}`, "at least one layer", why);
 }

@@ -7,7 +7,7 @@
  * apart from a tiny start in Chen et al. 2022.
  */
 import { checkBoolean, checkNumber, checkOptions, rangeError, show, typeError } from "../errors.ts";
-import { stack } from "../kernels/movement.ts";
+import { stack } from "../kernels/concat.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Group, Optimizer, type ParameterList } from "./optimizer.ts";
 

@@ -10,7 +10,7 @@ import {
   show,
   typeError,
 } from "../errors.ts";
-import { stack } from "../kernels/movement.ts";
+import { stack } from "../kernels/concat.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Optimizer } from "./optimizer.ts";
 

@@ -48,7 +48,7 @@ export function barChart(
   const left = Math.min(width / 2, longest(labels) + 12);
   const top = 34 + (series.length > 1 ? 22 : 0) + (mark ? 20 : 0);
   const plot = { left, right: width - longest(texts) - 10, top, bottom: top + labels.length * 26 };
-  const most = Math.max(...totals, mark?.value ?? 0, 1e-300);
+  const most = totals.reduce((a, b) => Math.max(a, b), Math.max(mark?.value ?? 0, 1e-300));
   const scale = svg.linear([0, most], [plot.left, plot.right]);
   const body = labels.map((text, i) => {
     const y = plot.top + i * 26;
@@ -61,7 +61,7 @@ export function barChart(
   const unit = options.xLabel ? [label(left, plot.bottom + 18, options.xLabel, { class: "mg-s" })] : [];
   const description = options.description ?? labels.map((text, i) => `${text}: ${texts[i]}`).join("; ");
   const height = plot.bottom + (options.xLabel ? 28 : 10);
-  return svg.chart(title, description, width, height, legend(series, 40), ...body, ...note, axis, ...unit);
+  return svg.chart(title, description, width, height, legend(series, 40), body.join(""), ...note, axis, ...unit);
 }
 
 /**
@@ -97,7 +97,7 @@ export function histogram(
   });
   const axis = options.xLabel ? [axisName(plot, options.xLabel)] : [];
   const description = options.description ?? bins.map((bin, i) => `${bin}: ${counts[i]}`).join("; ");
-  return svg.chart(title, description, width, height, ...y.drawn, ...body, ...axis);
+  return svg.chart(title, description, width, height, ...y.drawn, body.join(""), ...axis);
 }
 
 function verticalMark(plot: Plot, mark: Mark, x: number, width: number): string {

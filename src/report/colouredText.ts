@@ -35,7 +35,9 @@ export function colouredText(
   const text = el(
     "p",
     { class: "mg-text" },
-    ...runsOf(experts).map(([from, to]) => run(chars, from, to, experts[from])),
+    runsOf(experts)
+      .map(([from, to]) => run(chars, from, to, experts[from]))
+      .join(""),
   );
   return (legend ? legendOf(experts, numExperts) : "") + text;
 }

@@ -85,9 +85,10 @@ export function heatMap(options: {
     bottom + 40,
     label(0, grid.top - 10, rowLabel, { class: "mg-s" }),
     label(right, 36, colLabel, { class: "mg-s", "text-anchor": "end" }),
-    ...rows.map((name, i) => rowName(grid, i, name)),
-    ...cols.map((name, j) => columnName(grid, j, name)),
-    ...cells.flat(),
+    // Joined here: a call has room for some 100,000 arguments only.
+    rows.map((name, i) => rowName(grid, i, name)).join(""),
+    cols.map((name, j) => columnName(grid, j, name)).join(""),
+    cells.flat().join(""),
     legend(grid.left, bottom + 16, write(most), normalize),
   );
 }

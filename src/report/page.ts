@@ -60,7 +60,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return el(
     "div",
     { class: "mg-scroll", tabindex: 0 },
-    el("table", {}, el("thead", {}, columns), el("tbody", {}, ...body)),
+    el("table", {}, el("thead", {}, columns), el("tbody", {}, body.join(""))),
   );
 }
 

@@ -88,7 +88,7 @@ function explained(report: RoutingReport, paper: Paper): string[] {
 
 function experts(report: RoutingReport, paper: Paper): string[] {
   const best = report.ranked[0];
-  const most = Math.max(...report.load, 1);
+  const most = report.load.reduce((a, b) => Math.max(a, b), 1);
   const nameWidth = `expert ${report.numExperts - 1}`.length;
   const barWidth = Math.max(6, Math.min(20, Math.floor(paper.width / 6)));
   const lines = report.load.map((load, e) => {
@@ -106,7 +106,7 @@ function experts(report: RoutingReport, paper: Paper): string[] {
 function perToken(report: RoutingReport, paper: Paper): string[] {
   const numKept = Math.max(1, report.numTokens - report.numMasked);
   const barWidth = Math.max(6, Math.min(20, Math.floor(paper.width / 6)));
-  const most = Math.max(...report.expertsPerToken, 1);
+  const most = report.expertsPerToken.reduce((a, b) => Math.max(a, b), 1);
   const nameWidth = `${report.expertsPerToken.length - 1} experts`.length;
   const lines = report.expertsPerToken.map((tokens, k) => {
     const drawn = paper.style(cyan, bar(tokens / most, barWidth));

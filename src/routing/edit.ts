@@ -1,17 +1,16 @@
 /**
- * Routings as values: write one down, compare two, and ask what would be if.
+ * Routings as values: compare two, and ask what would be if. How one is written down stands in json.ts.
  *
  * An edit changes the integers of a routing and keeps its logits; gates and losses follow. Give the result to
  * `moe.forward(x, { routing })` and the difference of two losses is the exact price of the edit.
  *
  *   const without = moe.forward(x, { routing: withoutExpert(routing, 3) });
  */
-import { tensor } from "../create.ts";
-import { checkInteger, checkOptions, checkShape, rangeError, show, typeError } from "../errors.ts";
+import { checkInteger, checkOptions, checkShape, rangeError } from "../errors.ts";
 import { checkRouting } from "../kernels/dispatch.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkCapacityFactor, expertChoiceCapacity, tokenChoiceCapacity } from "./capacity.ts";
-import { type Decided, integers, type Routing, type SlotMaps, slotMaps, withLogits } from "./record.ts";
+import { integers, type Routing, slotMaps, withLogits } from "./record.ts";
 
 /** One slot, as an edit sees it. */
 interface Assignment {
@@ -124,18 +123,30 @@ function bestExpert({ probs, numExperts: E }: Routing, token: number, except: Re
 }
 
 /**
- * What if every token had at most k experts: its first k choices?
+ * What if every token had at most k experts: its first k choices or, where experts chose it, the k of the largest gates?
+ * Equal gates: the lower experts.
  *
  * Throws   RangeError unless k is an integer of at least 1
  */
 export function withTopK(routing: Routing, k: number): Routing {
   checkRouting("withTopK", "routing", routing);
   checkInteger("withTopK", "k", k, 1, Infinity);
+  const rank = routing.rule.choiceBy === "token" ? (a: Assignment) => a.choice : gateRanks(routing);
   return rebuild(
     routing,
-    assignmentsOf(routing).filter((a) => a.choice < k),
+    assignmentsOf(routing).filter((a) => rank(a) < k),
     routing.capacity,
   );
+}
+
+/** The how-manieth gate of its token each slot has, from 0 for the largest. An expert has a token once. */
+function gateRanks(routing: Routing): (a: Assignment) => number {
+  const E = routing.numExperts;
+  const [tokens, experts, gate] = [routing.tokenOfSlot.data, routing.expertOfSlot.data, routing.gate.data];
+  const order = Array.from(gate, (_, s) => s).sort((s, r) => gate[r] - gate[s] || experts[s] - experts[r]);
+  const count = new Int32Array(routing.numTokens);
+  const ranks = new Map(order.map((s) => [tokens[s] * E + experts[s], count[tokens[s]]++]));
+  return (a) => ranks.get(a.token * E + a.expert) as number;
 }
 
 /**
@@ -205,69 +216,4 @@ export function compareRoutings(before: Routing, after: Routing): RoutingCompari
     }
   }
   return { same: moved.length === 0, moved, overlap: either === 0 ? 1 : common / either, maxGateDifference };
-}
-
-const MAPS = ["tokenOfSlot", "expertOfSlot", "offsets", "slotsOfToken", "tokenOffsets"] as const;
-
-/** A routing as plain data: its integers and its rule, and the logits that it was made from. */
-export type RoutingJSON = Pick<Routing, "router" | "numTokens" | "numExperts" | "capacity" | "rule"> & {
-  readonly keptTokens: number[] | null;
-  /** JSON has no −Infinity, so it is a string here. */
-  readonly logits: (number | string)[];
-  readonly noise: (number | string)[] | null;
-  readonly dtype: "float32" | "float64";
-} & { readonly [K in keyof SlotMaps]: number[] };
-
-/** The routing as plain data, for JSON.stringify. The numbers are exact. */
-export function routingToJSON(routing: Routing): RoutingJSON {
-  checkRouting("routingToJSON", "routing", routing);
-  const list = (x: Tensor): number[] => Array.from(x.data);
-  const floats = (x: Tensor): (number | string)[] => list(x).map((v) => (Number.isFinite(v) ? v : String(v)));
-  const { router, numTokens, numExperts, capacity, rule, keptTokens, noise, logits } = routing;
-  return {
-    ...{ router, numTokens, numExperts, capacity, rule },
-    keptTokens: keptTokens === null ? null : list(keptTokens),
-    logits: floats(logits),
-    noise: noise === null ? null : floats(noise),
-    dtype: logits.dtype as "float32" | "float64",
-    ...(Object.fromEntries(MAPS.map((name) => [name, list(routing[name])])) as { [K in keyof SlotMaps]: number[] }),
-  };
-}
-
-/**
- * The routing that routingToJSON wrote down: the same integers, gates and losses, without a graph.
- *
- * Throws   TypeError or RangeError when a field is missing or does not fit the others
- */
-export function routingFromJSON(json: RoutingJSON): Routing {
-  const op = "routingFromJSON";
-  if (json === null || typeof json !== "object") throw typeError(op, "json", show(json), "an object of routingToJSON");
-  const { router, numTokens, numExperts, capacity, rule, dtype } = json;
-  checkInteger(op, "numTokens", numTokens, 0, Infinity);
-  checkInteger(op, "numExperts", numExperts, 1, Infinity);
-  const read = (name: keyof RoutingJSON, length: number | null): number[] => {
-    const list = json[name] as unknown;
-    if (!Array.isArray(list)) throw typeError(op, name, show(list), "a list of numbers");
-    if (length !== null) checkShape(op, name, [list.length], [length]);
-    return list;
-  };
-  const S = read("tokenOfSlot", null).length;
-  const lengths = {
-    tokenOfSlot: S,
-    expertOfSlot: S,
-    offsets: numExperts + 1,
-    slotsOfToken: S,
-    tokenOffsets: numTokens + 1,
-  };
-  const ints = (list: number[]): Tensor => tensor(list, { dtype: "int32" });
-  const floats = (list: number[]): Tensor => tensor(list.map(Number), { dtype }).reshape([numTokens, numExperts]);
-  const size = numTokens * numExperts;
-  const maps = Object.fromEntries(MAPS.map((name) => [name, ints(read(name, lengths[name]))]));
-  const decided: Decided = {
-    ...{ router, capacity, rule },
-    keptTokens: json.keptTokens === null ? null : ints(read("keptTokens", null)),
-    noise: json.noise === null ? null : floats(read("noise", size)),
-    ...(maps as unknown as SlotMaps),
-  };
-  return withLogits(decided, floats(read("logits", size)));
 }

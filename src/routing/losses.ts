@@ -36,9 +36,11 @@ export function lossesOf(routing: Read): RoutingLosses {
   const { logits, probs, keptTokens } = routing;
   const kept = (x: Tensor): Tensor => (keptTokens === null ? x : x.indexSelect(0, keptTokens));
   const empty = (keptTokens ?? logits).shape[0] === 0;
+  // Of the kept rows, of which there are none: 0, on the graph, whatever stands in the rows that were left out.
+  const nothing = (): Tensor => kept(logits).sum();
   return {
     get balance() {
-      if (empty) return logits.sum();
+      if (empty) return nothing();
       const asked = askedExperts(routing);
       const counts = bincount(asked, { numBins: routing.numExperts }).to(probs.dtype);
       const f = counts.div(asked.size);
@@ -48,10 +50,17 @@ export function lossesOf(routing: Read): RoutingLosses {
         .mul(routing.numExperts);
     },
     get z() {
-      return empty ? logits.sum() : kept(logits).logsumexp().square().mean();
+      return empty ? nothing() : kept(logits).logsumexp().square().mean();
     },
   };
 }
+
+/** Losses of a routing with those that its router adds; all are computed at each access. */
+export const addLosses = (losses: RoutingLosses, more: Partial<RoutingLosses>): RoutingLosses =>
+  Object.defineProperties({} as RoutingLosses, {
+    ...Object.getOwnPropertyDescriptors(losses),
+    ...Object.getOwnPropertyDescriptors(more),
+  });
 
 /**
  * The squared coefficient of variation: how uneven numbers are.

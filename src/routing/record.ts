@@ -90,6 +90,11 @@ export interface Router {
   (logits: Logits, ctx?: RouterContext): Routing;
   /** True when a token's routing depends on later tokens by design, which a causal model must not allow. */
   readonly looksAhead?: boolean | undefined;
+  /**
+   * A routing with new logits, of a router whose losses cannot be made from the record alone. The layer calls it for the
+   * routings that it is given; without it, it calls withLogits.
+   */
+  replay?(routing: Routing, logits: Logits, ctx?: RouterContext): Routing;
 }
 
 /** Assignments in the order of the record: by choice, then by token. */
@@ -213,7 +218,9 @@ export type Decided = Pick<Routing, "router" | "capacity" | "rule" | "keptTokens
 /**
  * The routing that given slots make with given logits: gate, probs and losses follow the logits, the integers stay.
  *
- * This is how a router ends, and how one is replayed: `withLogits(routing, logits)` asks nobody to choose again.
+ * This is how a router ends, and how one is replayed: `withLogits(routing, logits)` asks nobody to choose again. Its losses
+ * are those that follow from the record, `balance` and `z`; what a router adds (importance, load) comes back when the layer
+ * with that router replays it: `moe.forward(x, { routing })`.
  *
  * Throws   TypeError or RangeError for parts that are missing, or of a kind or shape that does not fit the logits. Whether
  *          the integers make sense is for the laws to say.

@@ -20,7 +20,7 @@ import {
   show,
   typeError,
 } from "../errors.ts";
-import { concat } from "../kernels/movement.ts";
+import { concat } from "../kernels/concat.ts";
 import { nextBest } from "../kernels/nextBest.ts";
 import type { Generator } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
@@ -124,6 +124,12 @@ export const choiceMajor = (x: Tensor): Tensor => x.transpose().reshape([x.size]
  * So `normalize: true` is softmax after top-k, and `false` is softmax before it. A top-1 gate that is normalised is always
  * 1: the router would get no gradient. It is refused.
  *
+ * Dropless, a token's routing follows from its own logits. With a capacity and k = 1 by position, from those of earlier tokens
+ * besides. With a capacity and **k ≥ 2 it leaks a little** by position, too: all first choices come before all second ones,
+ * so a later token's first choice can take the place of an earlier one's second. Where room is given out in another order
+ * (priority "gate", dropPolicy "gate" or "random", "next-best" for k ≥ 2) later tokens pass earlier ones as a matter of course,
+ * and the router says `looksAhead`: a causal Transformer refuses it.
+ *
  * Shapes   logits [T, E] → Routing with T·K slots (kept tokens only, when masked)
  * Throws   RangeError for k outside 1 … E, a capacity factor or minCapacity that is not above 0, logits that are NaN or
  *          +∞, or options that exclude each other; TypeError for unknown options
@@ -148,7 +154,7 @@ function tokenChoiceRouter(op: string, options: TopKRouterOptions): Router {
   const noise = checkNoise(op, options.noise);
   checkChoices(op, { k, normalize, scoreFn, priority, dropPolicy });
   const rule: GateRule = { score: scoreFn, normalize, balanceOver: "choices", choiceBy: "token" };
-  return (logits, ctx = {}) => {
+  const route: Router = (logits, ctx = {}) => {
     const { training = false, rng, mask } = checkContext(op, ctx);
     const input = routerInput(op, logits, mask);
     const [n, E] = input.keptLogits.shape;
@@ -164,6 +170,17 @@ function tokenChoiceRouter(op: string, options: TopKRouterOptions): Router {
     const queue = grantOrder(order, scoresOf(input.keptLogits.detach(), scoreFn).scores, ranking, random);
     return routeChoices(input, { router: op, rule, capacity, expertOf, n, priority: queue });
   };
+  return Object.assign(route, { looksAhead: looksAhead(room, { k, priority, dropPolicy }) });
+}
+
+/**
+ * Whether later tokens pass earlier ones by design: where there is a capacity and it is not given out by position. The next
+ * best expert is a matter of position within a round, so it takes a second round, k ≥ 2, for a later token to come first.
+ */
+function looksAhead(room: Capacity, { k, priority, dropPolicy }: GrantSettings): boolean {
+  if (room.capacityFactor === Infinity && room.evalCapacityFactor === Infinity) return false;
+  const past = priority === "gate" || dropPolicy === "gate" || dropPolicy === "random";
+  return past || (dropPolicy === "next-best" && k > 1);
 }
 
 type ChoiceSettings = Required<Pick<TopKRouterOptions, "k" | "normalize" | "scoreFn" | "priority" | "dropPolicy">>;
@@ -201,9 +218,15 @@ function checkBias(op: string, expertBias: Tensor, logits: Tensor): void {
   if (bad >= 0) throw rangeError(op, "expertBias", `NaN at index ${bad}`, "numbers that can be ordered");
 }
 
+interface GrantSettings {
+  readonly k: number;
+  readonly priority: "position" | "gate";
+  readonly dropPolicy: DropPolicy;
+}
+
 /** int32 [K·n]: assignments in the order in which they are granted; null for the order that they have. */
 function grantOrder(
-  { priority, dropPolicy, k }: { priority: "position" | "gate"; dropPolicy: DropPolicy; k: number },
+  { priority, dropPolicy, k }: GrantSettings,
   scores: Tensor,
   ranking: Tensor,
   random: Generator | null,
@@ -242,12 +265,13 @@ export type GShardRouterOptions = CapacityOptions;
  *   g₁, g₂ = p₁/(p₁+p₂), p₂/(p₁+p₂);   C = ⌈capacityFactor · 2T/E⌉, capacityFactor 1 by default
  *   first choices in token order while there is room; then second ones, each only if 2·g₂ > u, u ~ U[0, 1)
  *
- * A second choice that chance passes over takes no room and goes to the tail. In evaluation chance plays no part: every
- * second choice is tried. The balance loss counts first choices.
+ * In evaluation chance plays no part: every second choice is tried. The balance loss counts first choices. All first choices
+ * come before all second ones, so a later token's first choice can take the place of an earlier one's second: a small leak.
  *
  * Shapes   logits [T, E] → Routing with 2T slots
  * Throws   as topKRouter; RangeError for fewer than two experts
- * Source   Lepikhin et al. 2020, "GShard", Algorithm 1
+ * Source   Lepikhin et al. 2020, "GShard", Algorithm 1. A departure: there a second choice adds to the count of its expert
+ *          whether or not chance lets it be sent, so that one which is passed over takes up room; here it takes none
  */
 export function gshardRouter(options: GShardRouterOptions = {}): Router {
   const op = "gshardRouter";

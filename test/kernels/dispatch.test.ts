@@ -13,11 +13,10 @@ import {
   zeros,
 } from "../../src/index.ts";
 import {
+  combineSlotsKernel,
   gatherSlotsKernel,
-  rowDot,
-  rowDotKernel,
-  scaleRows,
-  scaleRowsKernel,
+  slotDotKernel,
+  spreadSlotsKernel,
   sumSlotsKernel,
   zeroTail,
   zeroTailKernel,
@@ -83,13 +82,17 @@ const slotCases = (element: fc.Arbitrary<number>, from: "x" | "h") =>
     };
   });
 
-/** Two lists of S rows of D, and one of S. */
-const rowCases = (element: fc.Arbitrary<number>) =>
-  fc
-    .tuple(size, size)
-    .chain(([S, D]) =>
-      fc.record({ a: tensorOf([S, D], element), b: tensorOf([S, D], element), s: tensorOf([S], element) }),
-    );
+/** Calls of a kernel on two of x, h and gate that gives something of the third one's size. */
+const gatedCases = (element: fc.Arbitrary<number>, ...[a, b, y]: ("x" | "h" | "gate")[]) =>
+  cases(element).map((c) => {
+    const { tokenOfSlot, slotsOfToken, tokenOffsets, offsets } = c.routing;
+    return {
+      inputs: [c[a], c[b], tokenOfSlot, slotsOfToken, tokenOffsets, offsets].map((t) => t.data),
+      attrs: { D: c.x.shape[1] },
+      length: c[y].size,
+      dtype: "float32" as const,
+    };
+  });
 
 /** P of Zhou et al.: P[s, t] = 1 where slot s is granted and holds token t. */
 function assignmentMatrix({ tokenOfSlot, numSlots, numTokens, ...routing }: Routing): Tensor {
@@ -108,6 +111,14 @@ describe("dispatch and combine", () => {
   equalsReference(gatherSlotsKernel, slotCases(general, "x"), "exact");
   equalsReference(sumSlotsKernel, slotCases(dyadic, "h"), "exact");
   equalsReference(sumSlotsKernel, slotCases(general, "h"), { ulps: 0.5 });
+  for (const [element, within] of [
+    [dyadic, "exact"],
+    [general, { ulps: 0.5 }],
+  ] as const) {
+    equalsReference(combineSlotsKernel, gatedCases(element, "h", "gate", "x"), within);
+    equalsReference(spreadSlotsKernel, gatedCases(element, "x", "gate", "h"), within);
+    equalsReference(slotDotKernel, gatedCases(element, "x", "h", "gate"), within);
+  }
 
   const withDirection = (from: "x" | "h" | "gate") =>
     fc.tuple(cases(), cotangent).chain(([c, g]) => tensorOf(c[from].shape).map((v) => ({ ...c, v, g })));
@@ -193,10 +204,22 @@ describe("dispatch and combine", () => {
         expect(plainNumbers(combine(spoil(h, end * D), gate, routing))).toEqual(plainNumbers(clean));
         expect(plainNumbers(combine(h, spoil(gate, end), routing))).toEqual(plainNumbers(clean));
 
-        const [, pull] = vjp((a: Tensor, b: Tensor) => combine(a, b, routing))(h, gate);
-        const [dh, dgate] = pull(g(clean.shape)).map((t) => plainNumbers(t));
-        expect(dh.slice(end * D)).toEqual(new Array(h.size - end * D).fill(0));
-        expect(dgate.slice(end)).toEqual(new Array(gate.size - end).fill(0));
+        // Once with what was drawn, once with junk in the tails; first gradients, and those of a gradient's square.
+        const f = (a: Tensor, b: Tensor) => combine(a, b, routing);
+        const length = (a: Tensor, b: Tensor) => {
+          const [y, pull] = vjp(f)(a, b);
+          return pull(g(y.shape)).reduce((sum, dx) => sum.add(dx.square().sum()), y.square().sum());
+        };
+        for (const fn of [f, length]) {
+          const results = [[h, gate] as const, [spoil(h, end * D), spoil(gate, end)] as const].map(([a, b]) => {
+            const [y, pull] = vjp(fn)(a, b);
+            return pull(g(y.shape)).map((t) => plainNumbers(t));
+          });
+          expect(results[1]).toEqual(results[0]);
+          const [dh, dgate] = results[1];
+          expect(dh.slice(end * D)).toEqual(new Array(h.size - end * D).fill(0));
+          expect(dgate.slice(end)).toEqual(new Array(gate.size - end).fill(0));
+        }
       }),
     );
   });
@@ -314,6 +337,10 @@ describe("dispatch and combine", () => {
         new RangeError("dispatch: x has shape [3], expected 2 dims (tokens and features)"),
       ],
       [
+        () => dispatch(zeros([3, 4]), { ...routing, expertOfSlot: [0, 1] as never }),
+        new TypeError("dispatch: routing.expertOfSlot has [0, 1], expected a tensor (make one with tensor())"),
+      ],
+      [
         () => combine(zeros([3, 4]), gate, routing),
         new RangeError("combine: h has shape [3, 4], expected 2 rows (one per slot)"),
       ],
@@ -338,32 +365,7 @@ describe("dispatch and combine", () => {
   });
 });
 
-describe("scaleRows, rowDot and zeroTail", () => {
-  for (const [element, within] of [
-    [dyadic, "exact"],
-    [general, { ulps: 0.5 }],
-  ] as const) {
-    equalsReference(
-      scaleRowsKernel,
-      rowCases(element).map(({ a, s }) => ({
-        inputs: [a.data, s.data],
-        attrs: { D: a.shape[1] },
-        length: a.size,
-        dtype: "float32" as const,
-      })),
-      within,
-    );
-    equalsReference(
-      rowDotKernel,
-      rowCases(element).map(({ a, b, s }) => ({
-        inputs: [a.data, b.data],
-        attrs: { D: a.shape[1] },
-        length: s.size,
-        dtype: "float32" as const,
-      })),
-      within,
-    );
-  }
+describe("zeroTail", () => {
   const tails = fc.nat(9).chain((S) => fc.record({ x: floats(S, general), end: fc.nat(S) }));
   equalsReference(
     zeroTailKernel,
@@ -376,22 +378,6 @@ describe("scaleRows, rowDot and zeroTail", () => {
     "exact",
   );
 
-  hasRightGradient(
-    "scaleRows",
-    fc
-      .tuple(some, fc.integer({ min: 1, max: 3 }))
-      .chain(([S, D]) => fc.tuple(tensorOf([S, D], general), tensorOf([S], general)))
-      .map((inputs) => ({ f: scaleRows, inputs })),
-    { numRuns: 8 },
-  );
-  hasRightGradient(
-    "rowDot",
-    fc
-      .tuple(some, fc.integer({ min: 1, max: 3 }))
-      .chain(([S, D]) => fc.tuple(tensorOf([S, D], general), tensorOf([S, D], general)))
-      .map((inputs) => ({ f: rowDot, inputs })),
-    { numRuns: 8 },
-  );
   isAdjoint(
     "zeroTail",
     fc.tuple(tails, cotangent).chain(([{ x, end }, g]) =>
@@ -410,14 +396,5 @@ describe("scaleRows, rowDot and zeroTail", () => {
     expect(numbers(y)).toEqual([1, 0, 0]);
     y.sum().backward();
     expect(numbers(x.grad as Tensor)).toEqual([1, 0, 0]);
-  });
-
-  test("refuse rows that do not match", () => {
-    expect(() => scaleRows(zeros([2, 3]), zeros([3]))).toThrow(
-      new RangeError("scaleRows: a has shape [3], expected [2] (one factor per row)"),
-    );
-    expect(() => rowDot(zeros([2, 3]), zeros([2, 2]))).toThrow(
-      new RangeError("rowDot: b has shape [2, 2], expected [2, 3] (the shape of a)"),
-    );
   });
 });

@@ -26,7 +26,7 @@ import {
   tensorOf,
   wide,
 } from "../arbitraries.ts";
-import { equalsReference, hasRightGradient, isAdjoint } from "../suite.ts";
+import { equalsReference, hasRightGradient, isAdjoint, sumInFloat32 } from "../suite.ts";
 
 /** Where groups of these sizes start, and where the last ends. */
 const starts = (sizes: readonly number[]): number[] => [0, ...sizes.map((_, e) => total(sizes.slice(0, e + 1)))];
@@ -102,13 +102,15 @@ describe("groupedMatmul", () => {
           attrs: { D, N, transposed },
           length: S * N,
         })),
-        within,
+        within === "exact" ? within : { loops: within, simd: sumInFloat32(({ attrs }) => attrs.D) },
       );
     }
     equalsReference(
       groupedOuterKernel,
       kernelCases(element, ({ S, E, D, N }) => ({ lengths: [S * D, S * N], attrs: { D, N }, length: E * D * N })),
-      within,
+      within === "exact"
+        ? within
+        : { loops: within, simd: sumInFloat32(({ inputs: [x], attrs }) => x.length / attrs.D) },
     );
     equalsReference(
       groupRowsKernel,
@@ -377,6 +379,10 @@ describe("groupedMatmul", () => {
       [
         () => groupedMatmul(x, w, int32([4, -1])),
         new RangeError("groupedMatmul: groupSizes has -1 at index 1, expected sizes of at least 0"),
+      ],
+      [
+        () => groupedMatmul(x, w, int32([-1, 3])),
+        new RangeError("groupedMatmul: groupSizes has -1 at index 0, expected sizes of at least 0"),
       ],
       [
         () => groupedMatmul(x, w, [2, 2]),

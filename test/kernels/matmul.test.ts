@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { matmul, type Tensor, tensor, zeros } from "../../src/index.ts";
+import { matmul, type Tensor, tensor, vjp, zeros } from "../../src/index.ts";
 import { matmulKernel } from "../../src/kernels/matmul.ts";
 import {
   broadcastPair,
@@ -17,7 +17,7 @@ import {
   tensorOf,
   wide,
 } from "../arbitraries.ts";
-import { equalsReference, hasRightGradient, isAdjoint } from "../suite.ts";
+import { equalsReference, hasRightGradient, isAdjoint, sumInFloat32 } from "../suite.ts";
 
 const kernelCases = (element: fc.Arbitrary<number>) =>
   fc
@@ -96,7 +96,10 @@ function product(a: Tensor, b: Tensor): { shape: number[]; data: number[] } {
 
 describe("matmul", () => {
   equalsReference(matmulKernel, kernelCases(dyadic), "exact");
-  equalsReference(matmulKernel, kernelCases(general), { ulps: 0.5 });
+  equalsReference(matmulKernel, kernelCases(general), {
+    loops: { ulps: 0.5 },
+    simd: sumInFloat32(({ attrs: { K } }) => K),
+  });
 
   isAdjoint(
     "matmul by a",
@@ -142,6 +145,38 @@ describe("matmul", () => {
             const one = (x: Tensor) => x.slice({ start: i, end: i + 1 }).reshape(x.shape.slice(1));
             expect(numbers(one(y))).toEqual(numbers(one(a).matmul(one(b))));
           }
+        },
+      ),
+    );
+  });
+
+  test.each([
+    { a: [2, 3, 1, 2], b: [2, 1, 2, 1] },
+    { a: [2, 1, 1, 2], b: [1, 3, 2, 1] },
+    { a: [3, 2, 2, 1, 2], b: [2, 1, 2, 1] },
+  ])("a batch of several dims pairs its matrices as they are counted: $a by $b", (shapes) => {
+    fc.assert(
+      fc.property(fc.tuple(tensorOf(shapes.a), tensorOf(shapes.b)), ([a, b]) => {
+        const expected = product(a, b);
+        expect(a.matmul(b).shape).toEqual(expected.shape);
+        expect(plainNumbers(a.matmul(b))).toEqual(expected.data.map((v) => v + 0));
+      }),
+    );
+  });
+
+  test("the gradient of one matrix beside a batch is rounded once, as that of one tall product", () => {
+    fc.assert(
+      fc.property(
+        fc
+          .tuple(some, some, some, some)
+          .chain(([B, M, K, N]) =>
+            fc.tuple(tensorOf([B, M, K], wide), tensorOf([K, N], wide), tensorOf([B, M, N], wide)),
+          ),
+        ([a, b, g]) => {
+          const [B, M, K] = a.shape;
+          const db = vjp((x: Tensor) => a.matmul(x))(b)[1](g)[0];
+          const tall = a.reshape([B * M, K]).transpose();
+          expect(numbers(db)).toEqual(numbers(tall.matmul(g.reshape([B * M, b.shape[1]]))));
         },
       ),
     );

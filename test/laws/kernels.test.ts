@@ -1,7 +1,10 @@
 /** The laws of kernels see forms that are deliberately wrong. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { f32x4 } from "../../src/device/assembler.ts";
 import type { DType, Flat, HostForm, Kernel } from "../../src/device/kernel.ts";
+import type { SimdForm } from "../../src/device/simd.ts";
+import { laneForm } from "../../src/kernels/lanes.simd.ts";
 import { type CheckKernelOptions, checkKernel, type KernelCase, kernelLaws } from "../../src/laws/index.ts";
 import { catches, type Fault } from "./caught.ts";
 
@@ -166,7 +169,8 @@ describe("checkKernel", () => {
   });
 
   test("tries the form that it is told to", () => {
-    const kernel = { ...doubling(right), simd: off(9).loops };
+    const wrong: SimdForm<Attrs> = laneForm("triple", 1, 1, (_, x) => f32x4.mul(x.get, f32x4.const(3)));
+    const kernel: Kernel<Attrs> = { ...doubling(right), simd: wrong };
     expect(held(kernel)).toBe(true);
     expect(held(kernel, { device: "simd" })).toBe(false);
     expect(() => held(doubling(right), { device: "simd" })).toThrow(

@@ -308,8 +308,9 @@ const faults: readonly (Omit<Fault, "check"> & { router: Router; options?: Check
     name: "says that it looks ahead, and does not",
     law: "the leak is there",
     says: /no earlier token was displaced/,
+    // By position, and one choice a token: who comes later takes no place from who came before.
     router: Object.assign(
-      spoilt(dropless, (routing) => routing),
+      spoilt(topKRouter({ k: 1, capacityFactor: 1 }), (routing) => routing),
       { looksAhead: true },
     ),
   },

@@ -11,6 +11,7 @@ import {
   MoE,
   type MoEOptions,
   type Router,
+  type Routing,
   rand,
   type Tensor,
   tensor,
@@ -121,6 +122,44 @@ describe.each(named(routers))("%s", (_, c) => {
         });
       }),
       runs(0.08),
+    );
+  });
+
+  test("what padding holds reaches nothing: not the output, the routing, nor any gradient", () => {
+    const padded = fc
+      .record({ T: fc.integer({ min: 1, max: 6 }), E: fc.integer({ min: c.minExperts, max: 4 }), seed: fc.integer() })
+      .chain(({ T, ...rest }) =>
+        fc.record({
+          ...{ x: tensorOf([T, D], general), g: tensorOf([T, D], general) },
+          mask: fc.array(fc.boolean(), { minLength: T, maxLength: T }),
+          junk: fc.constantFrom(Number.NaN, Infinity, -Infinity, 3e38),
+          sizes: fc.constant(rest),
+        }),
+      );
+    fc.assert(
+      fc.property(padded, ({ x, g, mask, junk, sizes: { E, seed } }) => {
+        const options = { numExperts: E, router: c.make(E), dtype: "float32", numShared: 1, jitter: 0.1 } as const;
+        const moe = layer(options).train(c.random);
+        const spoilt = tensor((x.data as Float32Array).map((v, i) => (mask[Math.floor(i / D)] ? v : junk)));
+        const run = (input: Tensor, replayed?: Routing) => {
+          moe.zeroGrad();
+          const tokens = input.reshape(x.shape).detach();
+          tokens.requiresGrad = true;
+          const options = replayed === undefined ? { mask } : { routing: replayed };
+          const { output, routing } = moe.forward(tokens, { ...options, rng: new Generator(seed) });
+          const { balance, z } = routing.losses;
+          output.mul(g).sum().add(balance).add(z).backward();
+          const gradients = [tokens, ...moe.parameters()].map((p) => numbers(p.grad as Tensor));
+          return { routing, seen: { output: numbers(output), ...contentOf(routing), gradients } };
+        };
+        const [clean, padding] = [run(x), run(spoilt)];
+        expect(padding.seen).toEqual(clean.seen);
+        expect(run(spoilt, clean.routing).seen).toEqual(run(x, clean.routing).seen);
+        padding.seen.gradients[0].forEach((value, i) => {
+          if (!mask[Math.floor(i / D)]) expect(value).toBe(0);
+        });
+      }),
+      runs(0.06),
     );
   });
 

@@ -13,17 +13,24 @@ import {
   noisyTopKRouter,
   normalCdf,
   RouterModule,
+  type Routing,
+  type RoutingJSON,
   randn,
+  routingFromJSON,
+  routingToJSON,
   type Tensor,
   tensor,
   topKRouter,
   withLogits,
+  withoutExpert,
   zeros,
 } from "../../src/index.ts";
 import { general, numbers, tensorOf } from "../arbitraries.ts";
 import { contentOf, integersOf, loadOf, ranking, rowsOf, slotsOf } from "../routing/table.ts";
 
 type Matrix = number[][];
+
+const NAMES = ["balance", "z", "importance", "load"] as const;
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
@@ -287,6 +294,84 @@ describe("is a router and a module", () => {
     const noisy = moe.train().forward(x);
     const replayed = moe.eval().forward(x, { routing: noisy.routing });
     expect(numbers(replayed.output)).toEqual(numbers(noisy.output));
+  });
+
+  test("a replay through the layer has all four losses: the same bits, and those of the new input", () => {
+    const router = noisyTopKRouter({ dim: 2, numExperts: 4, dtype: "float64" });
+    const moe = new MoE({ dim: 2, hidden: 3, numExperts: 4, router, dtype: "float64", rng: new Generator(1) });
+    const weight = randn([2, 4], { dtype: "float64", rng: new Generator(4) });
+    moe.loadStateDict({ ...moe.stateDict(), "route.noiseWeight": weight });
+    const [x, other] = [5, 6].map((seed) => randn([7, 2], { dtype: "float64", rng: new Generator(seed) }));
+    const mask = [true, true, false, true, true, true, true];
+    const values = (routing: Routing) => NAMES.map((name) => (routing.losses[name] as Tensor).item());
+    for (const training of [true, false]) {
+      const { routing } = moe.train(training).forward(x, { mask });
+      const replayed = moe.forward(x, { routing }).routing;
+      expect(values(replayed)).toEqual(values(routing));
+      expect(auxLoss(replayed, { importance: 0.1, load: 0.1 }).item()).toBeGreaterThan(0);
+      const read = routingFromJSON(JSON.parse(JSON.stringify(routingToJSON(routing))) as RoutingJSON);
+      expect(values(read)).toEqual(values(routing));
+      expect(values(moe.forward(x, { routing: read }).routing)).toEqual(values(routing));
+
+      // With another input: importance of the gates that it has now, and load of the chances that it gives.
+      const moved = moe.forward(other, { routing }).routing;
+      expect(integersOf(moved)).toEqual(integersOf(routing));
+      const kept = <T>(rows: readonly T[]): T[] => rows.filter((_, t) => mask[t]);
+      const clean = kept(rowsOf(moved.logits));
+      const noise = routing.noise === null ? clean.map((row) => row.map(() => 0)) : kept(rowsOf(routing.noise));
+      const noisy = clean.map((row, t) => row.map((v, e) => v + noise[t][e]));
+      const P = chances(clean, noisy, kept(spreadOf(other, weight)), 2);
+      closeTo((moved.losses.load as Tensor).item(), squaredVariation(range(4).map((e) => sum(P.map((row) => row[e])))));
+      const gates = range(4).map((e) => sum(slotsOf(moved).map(({ expert, gate }) => (expert === e ? gate : 0))));
+      closeTo((moved.losses.importance as Tensor).item(), squaredVariation(gates));
+      // An edit is replayed like any other routing.
+      expect(moe.forward(x, { routing: withoutExpert(routing, 0) }).routing.losses.load).toBeDefined();
+    }
+  });
+
+  test("a replay's losses teach the router and the size of the noise, which itself is held fixed", () => {
+    const router = noisyTopKRouter({ dim: 2, numExperts: 4, dtype: "float64" });
+    const [logits, x] = [4, 2].map((n) => randn([5, n], { dtype: "float64", rng: new Generator(n) }));
+    const routing = router(logits, { x, training: true, rng: new Generator(3) });
+    const f = (by: Tensor, input: Tensor, weight: Tensor): Tensor => {
+      Object.assign(router, { noiseWeight: weight });
+      const { losses } = router.replay(routing, by, { x: input });
+      return (losses.importance as Tensor).mul(2).add((losses.load as Tensor).mul(3));
+    };
+    const points = [logits, x, randn([2, 4], { dtype: "float64", rng: new Generator(5) })];
+    expect(gradcheck(f, points, { atol: 1e-8, rtol: 1e-6 }).crossed).toEqual([]);
+    for (const dx of grad(f, { argnums: [0, 1, 2] })(logits, x, points[2])) {
+      expect(Math.max(...numbers(dx).map(Math.abs))).toBeGreaterThan(1e-5);
+    }
+  });
+
+  test("replays the routing of another router as that: without losses that it never had", () => {
+    const routing = topKRouter()(zeros([2, 3]));
+    expect(router.replay(routing, zeros([2, 3])).losses.load).toBeUndefined();
+  });
+
+  test("tokens that are masked may hold anything", () => {
+    const noisy = noisyTopKRouter({ dim: 2, numExperts: 3 });
+    const logits = randn([3, 3], { rng: new Generator(1) });
+    const x = (junk: number) =>
+      tensor([
+        [1, 2],
+        [junk, junk],
+        [0, -1],
+      ]);
+    const gradients = [0, Number.NaN, Infinity].map((junk) => {
+      noisy.zeroGrad();
+      const mask = [true, false, true];
+      const { gate, losses } = noisy(logits, { x: x(junk), mask, training: true, rng: new Generator(2) });
+      gate
+        .square()
+        .sum()
+        .add(losses.load as Tensor)
+        .backward();
+      return numbers(noisy.noiseWeight.grad as Tensor);
+    });
+    expect(gradients.slice(1)).toEqual([gradients[0], gradients[0]]);
+    expect(gradients[0].some((v) => v !== 0)).toBe(true);
   });
 
   test("refuses a single expert per token, and inputs that it was not made for", () => {

@@ -43,7 +43,6 @@ describe("shapes and routings", () => {
         [2, 0],
         [0, 2],
       ],
-      [[], []],
     ];
     for (const [layers, routed] of cases) {
       const transformer = model({ numLayers: 3, dtype: "float64", moe: { numExperts: 3, layers } });
@@ -56,6 +55,22 @@ describe("shapes and routings", () => {
       expect(new Set(routings.map(({ logits }) => numbers(logits).join())).size).toBe(routed.length);
     }
     expect(model().forward(ids(1, 3)).routings).toEqual([]);
+  });
+
+  test("with a MoE it never goes without one: of a single layer it is that one, and none is refused", () => {
+    const routed = (options: Partial<TransformerOptions>) => model(options).forward(ids(1, 3)).routings.length;
+    expect(routed({ numLayers: 1, moe: { numExperts: 3 } })).toBe(1);
+    expect(routed({ numLayers: 2, moe: { numExperts: 3 } })).toBe(1);
+    const none = (layers: TransformerMoE["layers"], numLayers: number, shown: string) => {
+      const why = "a model without a MoE is made by leaving moe out";
+      expect(() => model({ numLayers, moe: { numExperts: 3, layers } })).toThrow(
+        new RangeError(
+          `Transformer: moe.layers has ${shown}, none of ${numLayers}, expected at least one layer (${why})`,
+        ),
+      );
+    };
+    none("odd", 1, '"odd"');
+    none([], 3, "[]");
   });
 
   test("takes no sequences, sequences of one, and routers that look at token ids", () => {

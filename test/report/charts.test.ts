@@ -449,6 +449,25 @@ describe("heatMap", () => {
   });
 });
 
+describe("as many parts as one likes, more than a call has room for", () => {
+  const n = 7 * 20_000;
+  const names = Array.from({ length: n }, (_, i) => String(i));
+  const values = names.map((_, i) => i % 7);
+
+  test.each([
+    ["barChart", () => barChart({ title: "many", labels: names, series: [{ name: "a", values }] }), n - n / 7],
+    ["histogram", () => histogram({ title: "many", counts: values }), n],
+    // Its legend shows every step of the ramp.
+    [
+      "heatMap",
+      () => heatMap({ title: "many", rows: names, cols: ["a"], values: values.map((v) => [v]) }),
+      n + rampSteps,
+    ],
+  ])("%s", (_, draw, rects) => {
+    expect(draw().match(/<rect/g)).toHaveLength(rects);
+  });
+});
+
 describe("numbers for people", () => {
   test("ticks are round, even, about as many as asked for, and cover what they should", () => {
     const end = fc.oneof(

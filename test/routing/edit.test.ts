@@ -418,6 +418,32 @@ describe("withTopK", () => {
     );
   });
 
+  test("of expert choice: each token keeps the experts of its largest gates, of equal ones the lower", () => {
+    const element = fc.oneof(general, fc.integer({ min: -1, max: 1 }));
+    const cases = fc
+      .record({
+        T: fc.integer({ min: 1, max: 7 }),
+        E: fc.integer({ min: 1, max: 5 }),
+        k: fc.integer({ min: 1, max: 3 }),
+      })
+      .chain(({ T, E, k }) => fc.tuple(tensorOf([T, E], element, "float64"), fc.constant(k)));
+    fc.assert(
+      fc.property(cases, fc.boolean(), ([logits, k], dropped) => {
+        const chosen = expertChoiceRouter({ capacityFactor: Math.min(2, logits.shape[1]) })(logits);
+        const routing = dropped ? withCapacity(chosen, 0.5) : chosen;
+        const fewer = withTopK(routing, k);
+        for (let t = 0; t < routing.numTokens; t++) {
+          const own = slotsOf(routing).filter(({ token }) => token === t);
+          const best = own.sort((a, b) => b.gate - a.gate || a.expert - b.expert).slice(0, k);
+          const left = slotsOf(fewer).filter(({ token }) => token === t);
+          const byExpert = (list: typeof own) => list.map(({ expert, gate }) => [expert, gate]).sort();
+          expect(byExpert(left)).toEqual(byExpert(best));
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   test("refuses a k below 1", () => {
     expect(() => withTopK(topKRouter()(zeros([2, 3])), 0)).toThrow(
       new RangeError("withTopK: k has 0, expected an integer of at least 1"),

@@ -105,6 +105,11 @@ describe("the leak: an expert compares all tokens, later ones included", () => {
   });
 });
 
+test("says that it looks ahead; token choice does not", () => {
+  expect(expertChoiceRouter().looksAhead).toBe(true);
+  expect(topKRouter().looksAhead ?? false).toBe(false);
+});
+
 test("a token's routing depends on the batch that it is in", () => {
   const logits = tensor([
     [1, 0],

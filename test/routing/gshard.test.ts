@@ -122,6 +122,10 @@ test("training draws from the context's generator, else from the shared one, and
   expect(draw(1)).not.toEqual(draw(2));
   const rng = new Generator(1);
   const first = contentOf(router(logits, { training: true, rng }));
+  // One number for each token, no more.
+  const beside = new Generator(1);
+  for (let t = 0; t < 20; t++) beside.uniform();
+  expect(rng.bits()).toBe(beside.bits());
   expect(contentOf(router(logits, { training: true, rng }))).not.toEqual(first);
   manualSeed(9);
   const shared = contentOf(router(logits, { training: true }));

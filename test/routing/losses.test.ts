@@ -13,7 +13,7 @@ import {
   topKRouter,
   valueAndGrad,
 } from "../../src/index.ts";
-import { withLogits } from "../../src/routing/record.ts";
+import { slotMaps, withLogits } from "../../src/routing/record.ts";
 import { general, numbers, tensorOf } from "../arbitraries.ts";
 import { asked, context, named, routers, rowsOf, runs } from "./table.ts";
 
@@ -275,5 +275,23 @@ test("zeros are even: their CV² is 0, and so is its gradient; ±1 have ∞", ()
     expect([value.item(), ...numbers(dx)]).toEqual([0, 0, 0, 0]);
     expect(squaredVariation(tensor([1, -1], { dtype })).item()).toBe(Infinity);
     expect(squaredVariation(tensor([3, 0, 0], { dtype })).item()).toBeCloseTo(2, 6);
+  }
+});
+
+test("of no tokens are 0 and on the graph, whatever stands in the rows that were left out", () => {
+  const none = tensor(new Int32Array(0));
+  for (const junk of [2, Infinity, Number.NaN]) {
+    // A router of one's own that did not clear the masked rows.
+    const logits = tensor([[junk, 1, 0]], { dtype: "float64", requiresGrad: true });
+    const lists = { tokenOf: none, expertOf: none, allowed: none };
+    const rule = { score: "softmax", normalize: false, balanceOver: "choices", choiceBy: "token" } as const;
+    const maps = slotMaps(lists, 1, 3, 1);
+    const { balance, z } = withLogits({ router: "own", rule, capacity: 1, keptTokens: none, ...maps }, logits).losses;
+    for (const loss of [balance, z]) {
+      expect(loss.item()).toBe(0);
+      logits.grad = null;
+      loss.backward();
+      expect(numbers(logits.grad as unknown as Tensor)).toEqual([0, 0, 0]);
+    }
   }
 });

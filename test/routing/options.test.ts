@@ -5,20 +5,23 @@ import {
   Generator,
   grad,
   gradcheck,
+  gshardRouter,
   hashRouter,
   normalCdf,
   type RouterContext,
   type Routing,
   randomRouter,
   switchRouter,
-  type Tensor,
+  Tensor,
   type TopKRouterOptions,
+  Transformer,
   tensor,
   tokenChoiceCapacity,
   topKRouter,
   withLogits,
   zeros,
 } from "../../src/index.ts";
+import { checkRouter } from "../../src/laws/index.ts";
 import { dyadic, general, logit, numbers, tensorOf } from "../arbitraries.ts";
 import { contentOf, granting, integersOf, loadOf, ranking, rowsOf, slotsOf } from "./table.ts";
 
@@ -425,6 +428,9 @@ describe("expertBias", () => {
       new RangeError("topKRouter: expertBias has shape [2], expected [3] (one number per expert)"),
     );
     expect(() => topKRouter({ k: 1, expertBias: [0, 0, 0] as unknown as Tensor })(zeros([4, 3]))).toThrow(TypeError);
+    expect(() => topKRouter({ k: 1, expertBias: tensor([NaN, 0, 0]) })(zeros([4, 3]))).toThrow(
+      new RangeError("topKRouter: expertBias has NaN at index 0, expected numbers that can be ordered"),
+    );
   });
 });
 
@@ -460,6 +466,22 @@ describe("noise", () => {
     for (const type of types) {
       expect(content({ type, scale: 0 })).toEqual(content("none"));
       expect(content(type)).toEqual(content({ type, scale: 1 }));
+    }
+  });
+
+  test("draws one number for each logit, and none at scale 0", () => {
+    const next: Record<(typeof types)[number], (rng: Generator) => number> = {
+      uniform: (rng) => rng.uniform(),
+      gaussian: (rng) => rng.normal(),
+      gumbel: (rng) => rng.gumbel(),
+    };
+    for (const type of types) {
+      for (const scale of [0, 2]) {
+        const [rng, beside] = [new Generator(4), new Generator(4)];
+        topKRouter({ noise: { type, scale } })(zeros([3, 4]), { training: true, rng });
+        for (let i = 0; i < (scale === 0 ? 0 : 12); i++) next[type](beside);
+        expect(rng.bits()).toBe(beside.bits());
+      }
     }
   });
 
@@ -636,6 +658,14 @@ describe("hashRouter", () => {
     expect(run(ids([1, -1]))).toThrow(
       new RangeError("hashRouter: tokenIds has -1 at index 1, expected ids of at least 0"),
     );
+    expect(run(ids([-2, 1]))).toThrow(
+      new RangeError("hashRouter: tokenIds has -2 at index 0, expected ids of at least 0"),
+    );
+    const { storage, shape } = ids([0, 1]);
+    const away = { dtype: storage.dtype, length: 2, host: null, read: () => storage.read() };
+    expect(run(new Tensor({ storage: away, shape }))).toThrow(
+      new Error("hashRouter: tokenIds has its numbers on a device, expected the host"),
+    );
     expect(() => hashRouter({ method: "balanced" as "mod" })).toThrow(
       new TypeError('hashRouter: method has "balanced", expected "mod" or "random"'),
     );
@@ -687,6 +717,24 @@ describe("randomRouter", () => {
     expect(integersOf(randomRouter({ seed: 4 })(logits))).not.toEqual(still);
   });
 
+  test("draws from the context's generator in training, so that a seed repeats it", () => {
+    const draw = (seed: number) => integersOf(randomRouter()(zeros([40, 4]), training(seed)));
+    expect(draw(5)).toEqual(draw(5));
+    expect(draw(5)).not.toEqual(draw(6));
+  });
+
+  test.each([
+    ["hashRouter", hashRouter],
+    ["randomRouter", randomRouter],
+  ])("%s takes seeds of 32 bits", (name, make) => {
+    for (const seed of [-(2 ** 31), 2 ** 31 - 1]) expect(make({ seed })).toBeTypeOf("function");
+    for (const seed of [-(2 ** 31) - 1, 2 ** 31]) {
+      expect(() => make({ seed })).toThrow(
+        new RangeError(`${name}: seed has ${seed}, expected an integer from -2147483648 to 2147483647`),
+      );
+    }
+  });
+
   test("refuses more experts per token than there are", () => {
     expect(() => randomRouter({ k: 5 })(zeros([2, 4]))).toThrow(
       new RangeError("randomRouter: k has 5, expected at most 4 (the number of experts)"),
@@ -694,5 +742,54 @@ describe("randomRouter", () => {
     expect(() => randomRouter({ k: 0 })).toThrow(
       new RangeError("randomRouter: k has 0, expected an integer of at least 1 (experts per token)"),
     );
+  });
+});
+
+describe("looksAhead", () => {
+  const tight = { capacityFactor: 1 };
+  const routers: [options: TopKRouterOptions, ahead: boolean][] = [
+    [{}, false],
+    [{ priority: "gate" }, false],
+    [{ k: 1, ...tight }, false],
+    [tight, false],
+    [{ ...tight, dropPolicy: "next-best", k: 1 }, false],
+    [{ ...tight, dropPolicy: "next-best" }, true],
+    [{ ...tight, priority: "gate" }, true],
+    [{ ...tight, priority: "gate", k: 1 }, true],
+    [{ ...tight, dropPolicy: "gate" }, true],
+    [{ ...tight, dropPolicy: "gate", k: 1 }, true],
+    [{ ...tight, dropPolicy: "random" }, true],
+    [{ ...tight, dropPolicy: "random", k: 1 }, true],
+    [{ evalCapacityFactor: 1, dropPolicy: "gate" }, true],
+    [{ capacityFactor: 1, evalCapacityFactor: Infinity, dropPolicy: "gate" }, true],
+  ];
+
+  test.each(routers)("of %o is %s, and the law of what it says holds", (options, ahead) => {
+    const router = topKRouter(options);
+    expect(router.looksAhead).toBe(ahead);
+    // Who asks for another expert instead competes for room, and asks for less when others are edited.
+    const promised = options.dropPolicy === "next-best" ? [] : ["no look ahead"];
+    checkRouter(router, { only: [...promised, "the leak is there"], seed: 1, numRuns: 40 });
+  });
+
+  test.each(routers)(
+    "of %o: a causal Transformer refuses it when that is %s, unless the leak is wanted",
+    (options, ahead) => {
+      const sizes = {
+        vocab: 4,
+        dim: 2,
+        numLayers: 1,
+        numHeads: 1,
+        moe: { numExperts: 3, router: topKRouter(options) },
+      };
+      const make = (more: object) => () => new Transformer({ ...sizes, ...more });
+      if (ahead) expect(make({})).toThrow(/^Transformer: router has one that looks at later tokens/);
+      else expect(make({})).not.toThrow();
+      for (const more of [{ allowLeak: true }, { causal: false }]) expect(make(more)).not.toThrow();
+    },
+  );
+
+  test("none of a router that is given room by position: Switch, GShard", () => {
+    expect([switchRouter().looksAhead, gshardRouter().looksAhead ?? false]).toEqual([false, false]);
   });
 });

@@ -1,0 +1,175 @@
+/**
+ * Rows gathered and added up by integers, as WebAssembly: the functions that dispatch, combine and indexSelect share.
+ *
+ * Sums are accumulated in float64 and rounded once, those of a row in order of its list: the same bits as the loops'.
+ * Inner products keep four partial sums, of every fourth product, and add them at the end.
+ */
+import { type Code, type Func, f32, f32x4, f64, f64x2, fill, fn, i32, type Local, v128 } from "../device/assembler.ts";
+import type { Call, SimdModule } from "../device/simd.ts";
+import { CHUNK, eachColumn, floatsOf, highDoubles, lowDoubles } from "./lanes.simd.ts";
+
+/** Address of entry i of an int32 list, and its value. */
+const entry = (list: Local, i: Code): Code => i32.load(i32.add(list.get, i32.shl(i, i32.const(2))));
+
+/** y[s, :] = x[index[s], :] for s from … to − 1. */
+const gatherRows: Func = fn(
+  "gatherRows",
+  ["i32", "i32", "i32", "i32", "i32", "i32"],
+  (f, [x, index, y, from, to, bytes]) => {
+    const [row, d] = f.locals("i32", "i32");
+    return [
+      y.add([i32.mul(from.get, bytes.get)]),
+      f.while(from, to.get, 1, [
+        row.set(i32.add(x.get, i32.mul(entry(index, from.get), bytes.get))),
+        eachColumn(f, d, bytes.get, (load, store) => store(i32.add(y.get, d.get), load(i32.add(row.get, d.get)))),
+        y.add([bytes.get]),
+      ]),
+    ];
+  },
+);
+
+/** y[s, :] = a[s] · x[index[s], :] for s from … to − 1. */
+const spreadRows: Func = fn(
+  "spreadRows",
+  ["i32", "i32", "i32", "i32", "i32", "i32", "i32"],
+  (f, [x, a, index, y, from, to, bytes]) => {
+    const [row, d, factor] = f.locals("i32", "i32", "v128");
+    return [
+      y.add([i32.mul(from.get, bytes.get)]),
+      f.while(from, to.get, 1, [
+        row.set(i32.add(x.get, i32.mul(entry(index, from.get), bytes.get))),
+        factor.set(v128.loadSplat(i32.add(a.get, i32.shl(from.get, i32.const(2))))),
+        eachColumn(f, d, bytes.get, (load, store) =>
+          store(i32.add(y.get, d.get), f32x4.mul(factor.get, load(i32.add(row.get, d.get)))),
+        ),
+        y.add([bytes.get]),
+      ]),
+    ];
+  },
+);
+
+/**
+ * y[t, :] = Σ x[i, :], or Σ a[i] · x[i, :], over the entries i < end of t's part of a list, for t from … to − 1.
+ */
+const sumRows = (name: string, weighted: boolean): Func =>
+  fn(
+    name,
+    ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"],
+    (f, [x, a, list, starts, y, from, to, bytes, end]) => {
+      const [d, i, last, s, first] = f.locals("i32", "i32", "i32", "i32", "i32");
+      const [v, low, high, factor] = f.locals("v128", "v128", "v128", "v128");
+      const times = (product: Code): Code => (weighted ? f64x2.mul(factor.get, product) : product);
+      const place = (offset: number): Code =>
+        i32.add(list.get, i32.shl(entry(starts, i32.add(from.get, i32.const(offset))), i32.const(2)));
+      return [
+        y.add([i32.mul(from.get, bytes.get)]),
+        f.while(from, to.get, 1, [
+          first.set(place(0)),
+          last.set(place(1)),
+          eachColumn(f, d, bytes.get, (load, store) => [
+            low.set(v128.zero),
+            high.set(v128.zero),
+            i.set(first.get),
+            f.while(i, last.get, 4, [
+              s.set(i32.load(i.get)),
+              f.when(i32.lt(s.get, end.get), [
+                v.set(load(i32.add(i32.add(x.get, i32.mul(s.get, bytes.get)), d.get))),
+                weighted
+                  ? factor.set(f64x2.splat(f64.fromF32(f32.load(i32.add(a.get, i32.shl(s.get, i32.const(2)))))))
+                  : [],
+                low.set(f64x2.add(low.get, times(lowDoubles(v.get)))),
+                high.set(f64x2.add(high.get, times(highDoubles(v)))),
+              ]),
+            ]),
+            store(i32.add(y.get, d.get), floatsOf(low.get, high.get)),
+          ]),
+          y.add([bytes.get]),
+        ]),
+      ];
+    },
+  );
+
+/** y[s] = Σ_d x[index[s], d] · h[s, d] for s from … to − 1. */
+const dotRows: Func = fn(
+  "dotRows",
+  ["i32", "i32", "i32", "i32", "i32", "i32", "i32"],
+  (f, [x, h, index, y, from, to, bytes]) => {
+    const [row, d] = f.locals("i32", "i32");
+    const [p, q, low, high] = f.locals("v128", "v128", "v128", "v128");
+    const at = (base: Local): Code => i32.add(base.get, d.get);
+    return [
+      h.add([i32.mul(from.get, bytes.get)]),
+      f.while(from, to.get, 1, [
+        row.set(i32.add(x.get, i32.mul(entry(index, from.get), bytes.get))),
+        low.set(v128.zero),
+        high.set(v128.zero),
+        eachColumn(f, d, bytes.get, (load) => [
+          p.set(load(at(row))),
+          q.set(load(at(h))),
+          low.set(f64x2.add(low.get, f64x2.mul(lowDoubles(p.get), lowDoubles(q.get)))),
+          high.set(f64x2.add(high.get, f64x2.mul(highDoubles(p), highDoubles(q)))),
+        ]),
+        low.set(f64x2.add(low.get, high.get)),
+        f32.store(
+          i32.add(y.get, i32.shl(from.get, i32.const(2))),
+          f32.fromF64(f64.add(f64x2.lane(low.get, 0), f64x2.lane(low.get, 1))),
+        ),
+        h.add([bytes.get]),
+      ]),
+    ];
+  },
+);
+
+/** y[index[m], :] += x[m, :] in order of m, in the columns of `bytes` bytes at y and x, rows being `row` bytes apart. */
+const addRows: Func = fn(
+  "addRows",
+  ["i32", "i32", "i32", "i32", "i32", "i32", "i32"],
+  (f, [x, index, y, M, n, row, bytes]) => {
+    const [m, d, at] = f.locals("i32", "i32", "i32");
+    return [
+      at.set(y.get),
+      m.set(i32.const(0)),
+      f.while(m, n.get, 1, [
+        eachColumn(f, d, bytes.get, (_, store) => store(i32.add(at.get, d.get), v128.zero)),
+        at.add([row.get]),
+      ]),
+      m.set(i32.const(0)),
+      f.while(m, M.get, 1, [
+        at.set(i32.add(y.get, i32.mul(entry(index, m.get), row.get))),
+        eachColumn(f, d, bytes.get, (load, store) =>
+          store(i32.add(at.get, d.get), f32x4.add(load(i32.add(at.get, d.get)), load(i32.add(x.get, d.get)))),
+        ),
+        x.add([row.get]),
+      ]),
+    ];
+  },
+);
+
+/** Zeros: where, and how many bytes. */
+const zero: Func = fn("zero", ["i32", "i32"], (_, [at, bytes]) => fill(at.get, i32.const(0), bytes.get));
+
+const functions = [
+  gatherRows,
+  spreadRows,
+  sumRows("sumRows", false),
+  sumRows("weightedSumRows", true),
+  dotRows,
+  addRows,
+  zero,
+];
+
+export const rowsModule: SimdModule = { functions: () => functions };
+
+/** Asks for a function over rows 0 … count − 1 of n numbers, some at a time: `ask(from, to)`. */
+export function rowCalls(count: number, n: number, ask: (from: number, to: number) => void): void {
+  const step = Math.max(1, Math.ceil(CHUNK / Math.max(1, n)));
+  for (let from = 0; from < count; from += step) ask(from, Math.min(count, from + step));
+}
+
+/** Asks for y[index[m], :] += x[m, :] from zeros; x [M, n], y [N, n]. Threads share columns, so that sums keep their order. */
+export function addRowsCalls(call: Call, x: number, index: number, y: number, M: number, N: number, n: number): void {
+  const COLUMNS = 64;
+  for (let d = 0; d < n; d += COLUMNS) {
+    call("addRows", x + 4 * d, index, y + 4 * d, M, N, 4 * n, 4 * Math.min(COLUMNS, n - d));
+  }
+}
