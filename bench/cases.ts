@@ -1,163 +1,170 @@
-/** What is timed: matmul and groupedMatmul in all transposed forms, each with the naive loop that it is held against. */
-import { groupedMatmulKernel, groupedOuterKernel } from "../src/kernels/groupedMatmul.ts";
-import { matmulKernel } from "../src/kernels/matmul.ts";
-import { Generator } from "../src/random.ts";
+/** What is timed: names, sizes, and how much work each case is. Plain data, so that every process can be told of it. */
 
-export interface BenchCase {
+/** matmul: C [M, N] = A [M, K] · B [K, N]; backward adds dA and dB. */
+export interface MatmulTask {
+  readonly kind: "matmul";
+  readonly M: number;
+  readonly K: number;
+  readonly N: number;
+  readonly backward: boolean;
+}
+
+/** One op over the rows of a matrix. gather and scatter-add take as many rows as there are, in random order, with repeats. */
+export interface RowsTask {
+  readonly kind: "topk" | "softmax" | "gather" | "scatterAdd";
+  readonly rows: number;
+  readonly width: number;
+}
+
+export type Unary = "exp" | "tanh" | "gelu tanh" | "gelu exact";
+
+export interface UnaryTask {
+  readonly kind: "unary";
+  readonly fn: Unary;
+  readonly n: number;
+}
+
+/** Groups of neighbouring rows, each times its own matrix: x [S, D], w [E, D, N]; backward adds dx and dw. */
+export interface GroupedTask {
+  readonly kind: "grouped";
+  readonly sizes: readonly number[];
+  readonly D: number;
+  readonly N: number;
+  readonly backward: boolean;
+}
+
+/** The MoE layer without biases; backward adds the gradients of x, of the router and of both weights. */
+export interface MoETask {
+  readonly kind: "moe";
+  readonly T: number;
+  readonly D: number;
+  readonly F: number;
+  readonly E: number;
+  /** top2: dropless, gates renormalised. choice: expert choice with two experts per token on average. */
+  readonly router: "top2" | "choice";
+  readonly gelu: "tanh" | "exact";
+  readonly backward: boolean;
+}
+
+/** A training step of the model of `npm start`, with AdamW. */
+export interface StepTask {
+  readonly kind: "step";
+  readonly variant: "dense" | "top2";
+}
+
+/** One addition of two numbers that leaves a record for backward. */
+export interface TinyTask {
+  readonly kind: "tiny";
+}
+
+export type Task = MatmulTask | RowsTask | UnaryTask | GroupedTask | MoETask | StepTask | TinyTask;
+export type Kind = Task["kind"];
+
+export interface Case {
   readonly name: string;
-  readonly flops: number;
-  readonly kernel: () => void;
-  readonly naive: () => void;
-  /** Throws unless both give the reference's result. */
-  readonly check: () => void;
+  readonly task: Task;
+  /** Left out by --quick unless it is asked for by name. */
+  readonly large?: boolean;
+  /** Cases of the plot: what grew, and how many times. */
+  readonly growth?: { readonly axis: "T" | "D" | "E"; readonly times: number };
 }
 
-const rng = new Generator(1);
-const draw = (n: number): Float32Array => Float32Array.from({ length: n }, () => rng.normal());
+/** Eight uneven groups that add up to 2048, one of them idle: what a router that is not balanced gives. */
+export const GROUPS: readonly number[] = [512, 31, 0, 700, 257, 64, 300, 184];
 
-/** Throws unless two arrays agree to float32's rounding of sums of this size. */
-function same(name: string, actual: Float32Array, expected: ArrayLike<number>): void {
-  let worst = 0;
-  let largest = 0;
-  for (let i = 0; i < actual.length; i++) {
-    worst = Math.max(worst, Math.abs(actual[i] - expected[i]));
-    largest = Math.max(largest, Math.abs(expected[i]));
-  }
-  if (!(worst <= 1e-6 * largest)) throw new Error(`${name}: differs from the reference by ${worst} of ${largest}`);
-}
+const pass = (backward: boolean): string => (backward ? "fwd+bwd" : "fwd");
 
-type Loop = (c: Float32Array, a: Float32Array, b: Float32Array, M: number, N: number, K: number) => void;
+/** The size from which the plot grows, one letter at a time. */
+const BASE = { T: 256, D: 64, F: 256, E: 8 };
+const TIMES = [1, 2, 4, 8];
 
-/** The textbook loops, one for each way of storing the inputs, so that none pays for a choice that another needs. */
-const naiveLoops: Record<string, Loop> = {
-  A·B: (c, a, b, M, N, K) => {
-    for (let m = 0; m < M; m++) {
-      for (let n = 0; n < N; n++) {
-        let sum = 0;
-        for (let k = 0; k < K; k++) sum += a[m * K + k] * b[k * N + n];
-        c[m * N + n] = sum;
-      }
-    }
-  },
-  A·Bᵀ: (c, a, b, M, N, K) => {
-    for (let m = 0; m < M; m++) {
-      for (let n = 0; n < N; n++) {
-        let sum = 0;
-        for (let k = 0; k < K; k++) sum += a[m * K + k] * b[n * K + k];
-        c[m * N + n] = sum;
-      }
-    }
-  },
-  Aᵀ·B: (c, a, b, M, N, K) => {
-    for (let m = 0; m < M; m++) {
-      for (let n = 0; n < N; n++) {
-        let sum = 0;
-        for (let k = 0; k < K; k++) sum += a[k * M + m] * b[k * N + n];
-        c[m * N + n] = sum;
-      }
-    }
-  },
-  Aᵀ·Bᵀ: (c, a, b, M, N, K) => {
-    for (let m = 0; m < M; m++) {
-      for (let n = 0; n < N; n++) {
-        let sum = 0;
-        for (let k = 0; k < K; k++) sum += a[k * M + m] * b[n * K + k];
-        c[m * N + n] = sum;
-      }
-    }
-  },
-};
-
-function matmulCase(form: string, M: number, K: number, N: number): BenchCase {
-  const [a, b] = [draw(M * K), draw(K * N)];
-  const [c, d] = [new Float32Array(M * N), new Float32Array(M * N)];
-  const attrs = {
-    ...{ M, N, K, aOfBatch: [0], bOfBatch: [0] },
-    transposeA: form.startsWith("Aᵀ"),
-    transposeB: form.endsWith("Bᵀ"),
-  };
-  const name = `matmul ${form} ${M}×${K}×${N}`;
-  const kernel = () => matmulKernel.loops(c, [a, b], attrs);
-  const naive = () => naiveLoops[form](d, a, b, M, N, K);
-  const check = () => {
-    const exact = new Float64Array(M * N);
-    matmulKernel.reference(exact, [a, b], attrs);
-    kernel();
-    naive();
-    same(name, c, exact);
-    same(`${name}, naive`, d, exact);
-  };
-  return { name, flops: 2 * M * N * K, kernel, naive, check };
-}
-
-/** Uneven groups, as routers make them: sizes 1 : 2 : … : E, adding up to S. */
-function unevenOffsets(E: number, S: number): Int32Array {
-  const total = (E * (E + 1)) / 2;
-  return Int32Array.from({ length: E + 1 }, (_, e) => Math.floor((S * e * (e + 1)) / 2 / total));
-}
-
-/** E experts of [D, N] over S rows: the forward product, the input gradient (w transposed) and the weight gradient. */
-function groupedCases(E: number, S: number, D: number, N: number): BenchCase[] {
-  const offsets = unevenOffsets(E, S);
-  const [x, g, w] = [draw(S * D), draw(S * N), draw(E * D * N)];
-  const size = `E=${E} S=${S} ${D}→${N}`;
-  const flops = 2 * S * D * N;
-  const forEachGroup = (visit: (e: number, from: number, rows: number) => void) => {
-    for (let e = 0; e < E; e++) visit(e, offsets[e], offsets[e + 1] - offsets[e]);
-  };
-  const build = (
-    name: string,
-    length: number,
-    kernel: (out: Float32Array | Float64Array, form: "loops" | "reference") => void,
-    naive: (out: Float32Array) => void,
-  ): BenchCase => {
-    const [c, d] = [new Float32Array(length), new Float32Array(length)];
-    const check = () => {
-      const exact = new Float64Array(length);
-      kernel(exact, "reference");
-      kernel(c, "loops");
-      naive(d);
-      same(name, c, exact);
-      same(`${name}, naive`, d, exact);
-    };
-    return { name, flops, kernel: () => kernel(c, "loops"), naive: () => naive(d), check };
-  };
-  const rows = (from: number, n: number, array: Float32Array, width: number) =>
-    array.subarray(from * width, (from + n) * width);
-  return [
-    build(
-      `groupedMatmul ${size}`,
-      S * N,
-      (out, form) => groupedMatmulKernel[form](out, [x, w, offsets], { D, N, transposed: false }),
-      (out) =>
-        forEachGroup((e, from, n) =>
-          naiveLoops["A·B"](rows(from, n, out, N), rows(from, n, x, D), rows(e * D, D, w, N), n, N, D),
-        ),
-    ),
-    build(
-      `groupedMatmul dx ${size}`,
-      S * D,
-      (out, form) => groupedMatmulKernel[form](out, [g, w, offsets], { D: N, N: D, transposed: true }),
-      (out) =>
-        forEachGroup((e, from, n) =>
-          naiveLoops["A·Bᵀ"](rows(from, n, out, D), rows(from, n, g, N), rows(e * D, D, w, N), n, D, N),
-        ),
-    ),
-    build(
-      `groupedMatmul dw ${size}`,
-      E * D * N,
-      (out, form) => groupedOuterKernel[form](out, [x, g, offsets], { D, N }),
-      (out) =>
-        forEachGroup((e, from, n) =>
-          naiveLoops["Aᵀ·B"](rows(e * D, D, out, N), rows(from, n, x, D), rows(from, n, g, N), D, N, n),
-        ),
-    ),
-  ];
-}
-
-export const cases = (): BenchCase[] => [
-  ...Object.keys(naiveLoops).map((form) => matmulCase(form, 512, 512, 512)),
-  ...Object.keys(naiveLoops).map((form) => matmulCase(form, 128, 96, 128)),
-  ...groupedCases(8, 1024, 96, 128),
-  ...groupedCases(8, 2048, 128, 512),
+export const cases: readonly Case[] = [
+  ...[128, 512, 1024].flatMap((n) => [matmul(n, false), matmul(n, true)]),
+  rows("topk", "top-2", 4096, 64),
+  rows("topk", "top-2", 4096, 8),
+  rows("softmax", "softmax", 4096, 64),
+  rows("softmax", "softmax", 4096, 8),
+  ...(["exp", "tanh", "gelu tanh", "gelu exact"] as const).map(
+    (fn): Case => ({
+      name: fn,
+      task: { kind: "unary", fn, n: 2 ** 18 },
+    }),
+  ),
+  rows("gather", "gather", 8192, 256),
+  rows("scatterAdd", "scatter-add", 8192, 256),
+  { name: "grouped fwd", task: { kind: "grouped", sizes: GROUPS, D: 128, N: 512, backward: false } },
+  { name: "grouped fwd+bwd", task: { kind: "grouped", sizes: GROUPS, D: 128, N: 512, backward: true } },
+  ...layer("moe8", { E: 8, F: 512, router: "top2", gelu: "tanh" }),
+  ...layer("moe8 exact", { E: 8, F: 512, router: "top2", gelu: "exact" }),
+  ...layer("choice8", { E: 8, F: 512, router: "choice", gelu: "tanh" }),
+  ...layer("moe64", { E: 64, F: 256, router: "top2", gelu: "tanh" }),
+  { name: "step dense", task: { kind: "step", variant: "dense" } },
+  { name: "step top-2", task: { kind: "step", variant: "top2" } },
+  { name: "tiny add", task: { kind: "tiny" } },
+  ...(["T", "D", "E"] as const).flatMap((axis) => TIMES.map((times) => grown(axis, times))),
 ];
+
+function matmul(n: number, backward: boolean): Case {
+  const name = `matmul ${n}³ ${pass(backward)}`;
+  return { name, task: { kind: "matmul", M: n, K: n, N: n, backward }, large: n > 512 };
+}
+
+function rows(kind: RowsTask["kind"], name: string, rows: number, width: number): Case {
+  return { name: `${name} [${rows}×${width}]`, task: { kind, rows, width } };
+}
+
+function layer(name: string, sizes: Pick<MoETask, "E" | "F" | "router" | "gelu">): Case[] {
+  return [false, true].map((backward) => ({
+    name: `${name} ${pass(backward)}`,
+    task: { kind: "moe", T: 1024, D: 128, ...sizes, backward },
+  }));
+}
+
+function grown(axis: "T" | "D" | "E", times: number): Case {
+  const sizes = { ...BASE, [axis]: BASE[axis] * times };
+  const name = `growth ${axis}=${sizes[axis]}`;
+  return {
+    name,
+    task: { kind: "moe", ...sizes, router: "top2", gelu: "tanh", backward: true },
+    growth: { axis, times },
+    large: times > 4,
+  };
+}
+
+/** What one call does: useful multiplications and additions, or bytes read and written, or plain elements. */
+export interface Work {
+  readonly flops?: number;
+  readonly bytes?: number;
+  readonly elements?: number;
+}
+
+/**
+ * The useful work of a task: of MoEs, the router's product and the experts that were chosen. A backward pass counts twice
+ * its forward one, a product for each of the two gradients.
+ */
+export function workOf(task: Task): Work {
+  switch (task.kind) {
+    case "matmul":
+      return { flops: 2 * task.M * task.K * task.N * passes(task.backward) };
+    case "grouped":
+      return { flops: 2 * sum(task.sizes) * task.D * task.N * passes(task.backward) };
+    case "moe": {
+      const { T, D, F, E } = task;
+      return { flops: (2 * T * D * E + 4 * (2 * T) * D * F) * passes(task.backward) };
+    }
+    case "unary":
+      return { elements: task.n, bytes: 8 * task.n };
+    case "softmax":
+    case "topk":
+      return { elements: task.rows * task.width };
+    case "gather":
+      return { bytes: 8 * task.rows * task.width };
+    case "scatterAdd":
+      return { bytes: 12 * task.rows * task.width };
+    default:
+      return {};
+  }
+}
+
+const passes = (backward: boolean): number => (backward ? 3 : 1);
+const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);

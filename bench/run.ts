@@ -1,86 +1,109 @@
 /**
- * npm run bench: how fast the kernels are, beside the naive loops that say the same.
+ * npm run bench: how fast the library is, beside the machine's own limits and beside other libraries.
  *
- * Every kernel is checked against its reference before it is timed. Ratios are of medians taken in one run, side by side;
- * absolute times depend on the machine.
+ *   npm run bench -- --help
+ *
+ * Exit code: 0 when all is well, 1 when moegrad failed a check, 2 for a command line that cannot be, 130 after Ctrl-C.
  */
-import { cpus } from "node:os";
-import { parseArgs } from "node:util";
-import { Bench } from "tinybench";
-import { cases } from "./cases.ts";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { Children } from "./children.ts";
+import { chosenCases, type Options, parseOptions, UsageError, usage } from "./options.ts";
+import { writePage } from "./page.ts";
+import { type Present, presentPeers } from "./peers/install.ts";
+import { minutes, progressLine } from "./progress.ts";
+import type { Roof } from "./roof.ts";
+import { type Cell, OWN, type Plan, processesOf, type Results, type Row, runSuite } from "./suite.ts";
+import { digits, failures, header, line } from "./table.ts";
 
-const HELP = `Usage: npm run bench -- [--only TEXT] [--time MS] [--json]
+const INTERRUPTED = 130;
+const NONE: Present = { versions: {}, missing: {}, python: "" };
 
-Times the typed-array kernels beside naive triple loops, after checking both.
-
-  --only TEXT   only cases whose name holds TEXT
-  --time MS     how long to time each case (default 300)
-  --json        print the results as JSON
-  --help        this text`;
-
-interface Row {
-  name: string;
-  ms: number;
-  gflops: number;
-  naiveMs: number;
-  ratio: number;
-}
-
-function fail(message: string): never {
-  console.error(message);
-  process.exit(2);
-}
-
-function options() {
-  try {
-    const { values } = parseArgs({
-      options: {
-        only: { type: "string", default: "" },
-        time: { type: "string", default: "300" },
-        json: { type: "boolean", default: false },
-        help: { type: "boolean", default: false },
-      },
+async function main(args: readonly string[]): Promise<number> {
+  const options = parseOptions(args);
+  if (options === "help") {
+    process.stdout.write(usage);
+    return 0;
+  }
+  const children = new Children();
+  let interrupted = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      interrupted = true;
+      children.stop();
     });
-    return values;
+  }
+  // Standard output is one of the two: for people, or for the program that reads the JSON.
+  const output = options.json === "-" ? process.stderr : process.stdout;
+  const began = performance.now();
+  const folder = mkdtempSync(join(tmpdir(), "moegrad-bench-"));
+  try {
+    const results = await run(options, folder, children, output);
+    if (options.json === "-") process.stdout.write(`${JSON.stringify(results, null, 1)}\n`);
+    else if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(results, null, 1)}\n`);
+    if (options.write) writePage(results);
+    output.write(`\n${lastLine(results, (performance.now() - began) / 1000)}\n`);
+    return results.rows.some(({ sides }) => "failed" in sides[OWN]) ? 1 : 0;
   } catch (error) {
-    return fail(`bench: ${(error as Error).message}`);
+    if (interrupted) return INTERRUPTED;
+    throw error;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function main(): Promise<void> {
-  const { only, time, json, help } = options();
-  if (help) return console.log(HELP);
-  const ms = Number(time);
-  if (!(ms > 0)) fail(`bench: --time has ${time}, expected a number of milliseconds above 0`);
-  const chosen = cases().filter((c) => c.name.includes(only));
-  if (chosen.length === 0) {
-    fail(
-      `bench: --only has ${only}, expected part of a name: ${cases()
-        .map((c) => c.name)
-        .join(", ")}`,
-    );
+async function run(options: Options, folder: string, children: Children, output: NodeJS.WriteStream): Promise<Results> {
+  const say = (text: string): void => void output.write(`${text}\n`);
+  const { versions, missing, python } = options.peers ? await presentPeers(children, say) : NONE;
+  const { device, threads, quick, clock } = options;
+  const peers = Object.keys(versions);
+  const cases = chosenCases(options);
+  const plan: Plan = { cases, peers, python, quick, folder, clock, settings: { device, threads } };
+  const processor = cpus()[0]?.model ?? "unknown processor";
+  const before = loadavg()[0];
+  const roof = await children.ask<Roof>({ do: "roof", seconds: quick ? 0.4 : 1.5, clock });
+  say(`Node ${process.version}, ${processor}, load ${before.toFixed(1)}`);
+  if (peers.length > 0) say(`beside ${peers.map((name) => `${name} ${versions[name]}`).join(", ")}`);
+  say(`roof of one core: ${digits(roof.gflops)} GFLOP/s, copies ${digits(roof.gbytes)} GB/s (read and written)`);
+  for (const reason of new Set(Object.values(missing))) {
+    const names = Object.keys(missing).filter((name) => missing[name] === reason);
+    say(`without ${names.join(", ")}: ${reason}`);
   }
-  if (!json) console.log(`Node ${process.version}, ${cpus()[0]?.model ?? "unknown processor"}\n`);
+  say(`\n${header(peers)}`);
   const rows: Row[] = [];
-  for (const c of chosen) {
-    c.check();
-    const bench = new Bench({ time: ms, warmupTime: ms / 3 });
-    bench.add("kernel", c.kernel).add("naive", c.naive);
-    await bench.run();
-    const [kernelMs, naiveMs] = bench.tasks.map((task) => median(task.name, task.result));
-    const row = { name: c.name, ms: kernelMs, gflops: c.flops / kernelMs / 1e6, naiveMs, ratio: naiveMs / kernelMs };
-    rows.push(row);
-    if (!json) console.log(line(row));
+  const progress = progressLine(output, processesOf(plan));
+  try {
+    for await (const row of runSuite(plan, children, progress.step)) {
+      progress.clear();
+      rows.push(row);
+      say([line(row, roof, peers), ...failures(row)].join("\n"));
+    }
+  } finally {
+    progress.clear();
   }
-  if (json) console.log(JSON.stringify({ node: process.version, cpu: cpus()[0]?.model, rows }, null, 2));
+  return {
+    ...{ date: new Date().toISOString().slice(0, 10), node: process.version, processor },
+    ...{ load: [before, loadavg()[0]], device: deviceOf(rows), clock, roof, versions, missing, rows },
+  };
 }
 
-function median(name: string, result: Bench["tasks"][number]["result"]): number {
-  if (!("latency" in result)) throw new Error(`bench: ${name} was not timed: ${result.state}`);
-  return result.latency.p50;
+/** The cells of the library itself that hold a time. */
+const ownTimes = (rows: readonly Row[]) =>
+  rows.map(({ sides }) => sides[OWN]).filter((cell): cell is Exclude<Cell, { failed: string }> => !("failed" in cell));
+
+/** What the library itself said of where it ran. */
+const deviceOf = (rows: readonly Row[]): string => [...new Set(ownTimes(rows).map(({ how }) => how))].join("; ");
+
+function lastLine({ rows, device }: Results, seconds: number): string {
+  const worst = Math.max(0, ...ownTimes(rows).map(({ error }) => error));
+  const off = `results at most ${worst.toExponential(1)} of the largest number from the exact ones`;
+  return `moegrad on ${device || "no device"}; ${off}; all in all ${minutes(seconds)}`;
 }
 
-const line = ({ name, ms, gflops, naiveMs, ratio }: Row): string =>
-  `${name.padEnd(44)} ${ms.toFixed(3).padStart(9)} ms ${gflops.toFixed(2).padStart(6)} GFLOP/s   naive ${naiveMs.toFixed(3).padStart(9)} ms   ${ratio.toFixed(1).padStart(5)}× faster`;
-
-await main();
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`npm run bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}

@@ -10,7 +10,7 @@
  * run wherever ops run, and recording them gives gradients of gradients.
  */
 import { shared } from "./device/state.ts";
-import type { Storage, Value } from "./device/storage.ts";
+import type { Value } from "./device/storage.ts";
 import {
   checkBoolean,
   checkDtype,
@@ -24,6 +24,7 @@ import {
   stateError,
   typeError,
 } from "./errors.ts";
+import { region } from "./region.ts";
 import { stridesOf } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -127,32 +128,6 @@ export function withRecording<T>(recording: boolean, op: string, fn: () => T): T
   } finally {
     state.recording = before;
   }
-}
-
-/**
- * Runs fn and hands what it made on a device to the graph: all but `kept(result)` is freed with the records that read it,
- * or at once when there are none. Reading it later is an error. For library code, whose intermediate results nobody else
- * can see.
- */
-export function region<T>(fn: () => T, kept: (result: T) => readonly Tensor[]): T {
-  const state = shared();
-  const outer = state.filled;
-  const filled: Storage[] = [];
-  state.filled = filled;
-  let result: T;
-  try {
-    result = fn();
-  } finally {
-    state.filled = outer;
-  }
-  const keep = new Set(kept(result).map((x) => x.storage));
-  const onGraph = kept(result).some((x) => x.record !== null);
-  for (const storage of filled) {
-    if (keep.has(storage)) outer?.push(storage);
-    else if (onGraph) storage.owned = true;
-    else storage.free?.();
-  }
-  return result;
 }
 
 /** Frees the output of a record that nobody can walk any more, if it belongs to the graph, and is no view of an input. */

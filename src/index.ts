@@ -90,4 +90,5 @@ export { clipGradNorm, constant, linearWarmup, LRScheduler, type Schedule, warmu
 
 // Where ops run
 export { device, useDevice } from "./device/device.ts";
+export { scope } from "./region.ts";
 export type { DeviceInfo, DeviceName } from "./device/device.ts";

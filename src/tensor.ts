@@ -79,6 +79,7 @@ export class Tensor {
     checkShape("assign", "value", value.shape, this.shape);
     checkDtype("assign", "value", value.storage.dtype, [this.dtype]);
     this.#storage = value.storage;
+    this.#storage.kept = true;
     this.version++;
   }
 
@@ -122,6 +123,7 @@ export class Tensor {
       checkTensor("grad", "value", g);
       checkShape("grad", "value", g.shape, this.shape, "the shape of the tensor");
       checkDtype("grad", "value", g.dtype, [this.dtype], "the dtype of the tensor");
+      g.storage.kept = true;
     }
     this.#grad = g;
   }

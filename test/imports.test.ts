@@ -11,6 +11,7 @@ import { describe, expect, test } from "vitest";
 const order = [
   ["errors.ts", "shape.ts", "random.ts", "print.ts"],
   ["device/"],
+  ["region.ts"],
   ["autograd.ts"],
   ["transforms.ts"],
   ["checkpoint.ts"],

@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import type { DType, Flat, HostForm, Kernel } from "../src/device/kernel.ts";
 import { allocate } from "../src/device/kernel.ts";
 import { asHostForm } from "../src/device/simd.ts";
-import { grad, gradcheck, type Tensor, vjp } from "../src/index.ts";
+import { Generator, grad, gradcheck, type Tensor, vjp } from "../src/index.ts";
 
 /** The forms under test. A device is added here when it exists, and every kernel's test then runs on it. */
 export const devices = ["loops", "simd"] as const;
@@ -15,7 +15,7 @@ type DeviceName = (typeof devices)[number];
 
 /** The form of a kernel on a device, on host arrays; undefined when it has none of its own there. */
 export const formOn = <A>(kernel: Kernel<A>, device: DeviceName): HostForm<A> | undefined =>
-  device === "loops" ? kernel.loops : kernel.simd && asHostForm(kernel.simd);
+  device === "loops" ? kernel.loops : asHostForm(kernel);
 
 /** Inputs of one kernel call. */
 export interface KernelCase<A> {
@@ -67,8 +67,14 @@ export function ulps(x: number, y: number): number {
   return Math.abs(x - y) / 2 ** (exponent - 23);
 }
 
-/** "exact" for dyadic inputs, units of the last place of float32, or an absolute distance that may depend on the case. */
-export type Bound<A> = "exact" | { readonly ulps: number } | { readonly absolute: (c: KernelCase<A>) => number };
+/**
+ * "exact" for dyadic inputs, units of the last place of float32 (or, for results below 1e-3, the distance `below`), or an
+ * absolute distance that may depend on the case.
+ */
+export type Bound<A> =
+  | "exact"
+  | { readonly ulps: number; readonly below?: number }
+  | { readonly absolute: (c: KernelCase<A>) => number };
 
 /**
  * How far sums of products may be off that are rounded to float32 at every step: terms · 2⁻²³ · Σ |a · b|, with the largest
@@ -100,8 +106,8 @@ export function equalsReference<A>(
   test.each(forms)(`${kernel.name} equals its reference ${label} on $device`, ({ device, form, within }) => {
     fc.assert(
       fc.property(cases, (c) => {
-        // Only floats are computed by vectors.
-        if (device === "simd" && c.dtype !== "float32") return;
+        // Vectors are of floats: integers are left to the loops, but for places of floats.
+        if (device === "simd" && c.dtype !== "float32" && !c.inputs.some((x) => x instanceof Float32Array)) return;
         const actual = runForm(form, c, 7);
         const inputs = c.inputs.map(asFloat64);
         const dtype = c.dtype === "float32" ? "float64" : c.dtype;
@@ -109,7 +115,10 @@ export function equalsReference<A>(
         for (let i = 0; i < actual.length; i++) {
           const expected = c.dtype === "float32" ? Math.fround(exact[i]) : exact[i];
           if (within === "exact") expect(actual[i] + 0).toBe(expected + 0);
-          else if ("ulps" in within) expect(ulps(actual[i], exact[i])).toBeLessThanOrEqual(within.ulps);
+          else if ("ulps" in within && (within.below === undefined || !(Math.abs(exact[i]) < 1e-3))) {
+            expect(ulps(actual[i], exact[i])).toBeLessThanOrEqual(within.ulps);
+          } else if ("ulps" in within)
+            expect(Math.abs(actual[i] - exact[i])).toBeLessThanOrEqual(within.below as number);
           else expect(Math.abs(actual[i] - exact[i])).toBeLessThanOrEqual(within.absolute(c));
         }
       }),
@@ -125,6 +134,35 @@ export function equalsReference<A>(
       }),
       { numRuns: 25 },
     );
+  });
+}
+
+/** What a row has of an input: so many floats, or one class from −1 to classes − 1. */
+type RowInput = number | { readonly classes: number };
+
+/**
+ * The simd form of a kernel that works row by row gives a row the same bits among thousands as alone: calls are cut where
+ * their number of elements says, and any thread takes any of them.
+ */
+export function standsAlone<A>(kernel: Kernel<A>, attrs: A, rowInputs: readonly RowInput[], width: number): void {
+  test(`${kernel.name} gives a row the same bits in any company on simd`, () => {
+    const form = formOn(kernel, "simd") as HostForm<A>;
+    const rng = new Generator(7);
+    const rows = 5000;
+    const widths = rowInputs.map((w) => (typeof w === "number" ? w : 1));
+    const inputs = rowInputs.map((w) =>
+      typeof w === "number"
+        ? Float32Array.from({ length: rows * w }, () => 4 * rng.uniform() - 2)
+        : Int32Array.from({ length: rows }, () => rng.integer(w.classes + 1) - 1),
+    );
+    const together = new Float32Array(rows * width);
+    form(together, inputs, attrs);
+    for (const r of [0, 1, 1819, 1820, 1821, 2047, 2048, rows - 1]) {
+      const alone = new Float32Array(width);
+      const own = inputs.map((x, i) => x.slice(r * widths[i], (r + 1) * widths[i]));
+      form(alone, own, attrs);
+      expect(together.slice(r * width, (r + 1) * width)).toEqual(alone);
+    }
   });
 }
 

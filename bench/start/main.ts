@@ -6,6 +6,7 @@
  * Exit code: 0 when all is well, 1 when a model failed, 2 for a command line that cannot be, 130 after Ctrl-C.
  */
 import { writeFileSync } from "node:fs";
+import { useDevice } from "../../src/index.ts";
 import { loadCorpus } from "./data.ts";
 import { type Options, parseOptions, UsageError, usage } from "./options.ts";
 import { resultsPage } from "./page.ts";
@@ -36,10 +37,11 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function run(options: Options, output: NodeJS.WriteStream): Promise<Results> {
   const { routers, languages, experts: numExperts, steps, seed, workers } = options;
+  const device = await useDevice(options.device);
   const began = performance.now();
   const corpus = loadCorpus(languages);
   const characters = corpus.languages.reduce((n, { train }) => n + train.length, 0);
-  const jobs = routers.map((variant): Job => ({ variant, languages, numExperts, steps, seed }));
+  const jobs = routers.map((variant): Job => ({ variant, languages, numExperts, steps, seed, device: options.device }));
   const line = progressLine(output, jobs);
   const stop = new AbortController();
   process.on("SIGINT", () => {
@@ -50,7 +52,8 @@ async function run(options: Options, output: NodeJS.WriteStream): Promise<Result
   });
   output.write(
     `${routers.length} ${routers.length === 1 ? "model" : "models"} of ${grouped(steps)} steps, on ${grouped(characters)} ` +
-      `characters of ${languages.length === 1 ? languages[0] : `${languages.length} languages`}; seed ${seed}\n`,
+      `characters of ${languages.length === 1 ? languages[0] : `${languages.length} languages`}; seed ${seed}\n` +
+      `on ${device.name}: ${device.why}\n`,
   );
   try {
     const models = await trainAll(jobs, {

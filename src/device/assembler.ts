@@ -147,6 +147,8 @@ export const v128 = {
 export const i32x4 = {
   const: (x: number): Code => v128Const([0, 1, 2, 3].flatMap(() => [...new Uint8Array(new Int32Array([x]).buffer)])),
   splat: vector(17),
+  /** One lane as an i32. */
+  lane: (x: Code, lane: number): Code => [x, 0xfd, 27, lane],
   shl: vector(171),
   shr: vector(172),
   add: vector(174),

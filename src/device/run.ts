@@ -25,12 +25,13 @@ function runSimd<A>(
   arrays: readonly Flat[],
   attrs: A,
   shape: readonly number[],
+  dtype: DType,
 ): Value | null {
-  if (form === undefined) return null;
+  if (form === undefined || (form.makesIntegers ?? false) !== (dtype === "int32")) return null;
   const cost = form.cost(attrs, sizeOf(shape), arrays);
   if (cost < SIMD_PAYS_NS) return null;
   const device = currentDevice();
-  const value = unfilledValue("float32", shape);
+  const value = unfilledValue(dtype, shape);
   const storages = inputs.map((x) => x.storage);
   if (device.engine === null || !device.engine.fits(storages, value.storage)) return null;
   device.engine.run(form, value.storage, storages, attrs, cost);
@@ -73,15 +74,15 @@ export function run<A>(
   if (dtype === "float64" || arrays.some((x) => x instanceof Float64Array)) {
     return noted(runHost(kernel.reference, arrays, attrs, shape, dtype), arrays);
   }
-  const fast = dtype === "float32" ? runSimd(kernel.simd, inputs, arrays, attrs, shape) : null;
-  return fast ?? noted(runHost(kernel.loops, arrays, attrs, shape, dtype), arrays);
+  const fast = runSimd(kernel.simd, inputs, arrays, attrs, shape, dtype);
+  return noted(fast ?? runHost(kernel.loops, arrays, attrs, shape, dtype), arrays);
 }
 
 /** Integers made from floats are discrete choices, which a gradient check listens for. */
 function noted(value: Value, arrays: readonly Flat[]): Value {
   const { decisions } = shared();
-  const { host, dtype } = value.storage;
-  if (decisions !== null && dtype === "int32" && arrays.some((x) => !(x instanceof Int32Array)))
-    decisions.push(host as Flat);
+  const { storage } = value;
+  if (decisions === null || storage.dtype !== "int32") return value;
+  if (arrays.some((x) => !(x instanceof Int32Array))) decisions.push(storage.host as Flat);
   return value;
 }

@@ -9,7 +9,7 @@
  * The memory grows to four times what the largest call needs, and while much has to be copied in again, up to a limit.
  */
 import { assemble, type Func, f32x4, fn, v128 } from "./assembler.ts";
-import { allocate, type DType, dtypeOf, type Flat, type HostForm } from "./kernel.ts";
+import { allocate, type DType, dtypeOf, type Flat, type HostForm, type Kernel } from "./kernel.ts";
 import { type Exports, instantiate, newMemory, type WasmMemory } from "./platform.ts";
 import { type Pool, THREADS_PAY_NS } from "./threads.ts";
 
@@ -41,7 +41,12 @@ export type Call = (name: string, ...args: number[]) => void;
 /** How a kernel runs here. */
 export interface SimdForm<A> {
   readonly module: SimdModule;
-  /** About how many nanoseconds the functions will take, from shapes alone: whether the device, and threads, pay. */
+  /** Whether the output is int32 rather than float32. Default false. */
+  readonly makesIntegers?: boolean;
+  /**
+   * About how many nanoseconds the functions will take, from shapes and dtypes alone: whether the device, and threads, pay.
+   * 0 where there is nothing to do, or no function that could.
+   */
   cost(attrs: A, length: number, inputs: readonly Flat[]): number;
   /** Calls functions that together write the whole output: `length` numbers from address `out` on. */
   run(call: Call, out: number, inputs: readonly Block[], attrs: A, length: number): void;
@@ -135,6 +140,11 @@ export class Engine {
   /** Bytes of the ring. */
   get capacity(): number {
     return this.#capacity;
+  }
+
+  /** Bytes of the whole memory. */
+  get memoryBytes(): number {
+    return this.#memory.buffer.byteLength;
   }
 
   /** Why the threads cannot be used any more, if so. */
@@ -254,18 +264,21 @@ const capacityFor = (bytes: number): number => 2 ** Math.ceil(Math.log2(4 * byte
 let tester: Engine | null = null;
 
 /**
- * A simd form as one on host arrays, whatever the device and the size: for tests and laws.
+ * What a kernel does on this device as a form on host arrays, whatever the size: for tests and laws. Undefined when it has
+ * no simd form. Where that has no function, with a cost of 0, the loops run here as there.
  *
  * Throws   Error when the form writes beyond its output
  */
-export function asHostForm<A>(form: SimdForm<A>): HostForm<A> {
+export function asHostForm<A>({ simd, loops }: Kernel<A>): HostForm<A> | undefined {
+  if (simd === undefined) return undefined;
   return (out, inputs, attrs) => {
+    if (simd.cost(attrs, out.length, inputs) === 0) return loops(out, inputs, attrs);
     tester ??= new Engine(engineMemory(false), null);
     const before = allocate(dtypeOf(out), out.length + GUARD).fill(-77, out.length);
     before.set(out);
     const storages = inputs.map((view) => ({ dtype: dtypeOf(view), length: view.length, view }));
     const filled: Cached = { dtype: dtypeOf(out), length: before.length };
-    tester.run(form, filled, storages, attrs, 0, before);
+    tester.run(simd, filled, storages, attrs, 0, before);
     const after = tester.view(filled.place as Place);
     out.set(after.subarray(0, out.length));
     if (after.subarray(out.length).some((x: number) => x !== -77))

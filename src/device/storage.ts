@@ -15,6 +15,8 @@ export interface Storage extends Cached {
   readonly host: Flat | null;
   /** A copy of the numbers, on every device. */
   read(): Promise<Flat>;
+  /** Internal to regions: a gradient or a parameter has it, which no region may free. */
+  kept?: boolean;
   /** Internal to regions: it belongs to the graph alone and is freed with it. */
   owned?: boolean;
   /** Internal to regions: nobody will read it any more, so its numbers need not be kept. */
@@ -24,6 +26,7 @@ export interface Storage extends Cached {
 /** Numbers in an array, in the memory of the SIMD device, or in both. */
 class HostStorage implements Storage {
   place: Place | null = null;
+  kept = false;
   owned = false;
   #freed = false;
   #array: Flat | null;
@@ -48,9 +51,9 @@ class HostStorage implements Storage {
       throw stateError(
         "storage",
         "the tensor",
-        "been freed by backward",
+        "been freed by backward or the end of its scope",
         "one that is in use",
-        "read it before backward",
+        "read it before",
       );
     }
     return this.place.engine.view(this.place);

@@ -18,7 +18,7 @@ const WORDS = 16;
 /** A task: the number of the function, how many arguments, and they. */
 const TASK_WORDS = 18;
 const MAX_TASKS = 4096;
-const MAX_MODULES = 64;
+const MAX_MODULES = 256;
 const CODE_BYTES = 1 << 19;
 const TABLE_AT = 4 * WORDS;
 const TASKS_AT = TABLE_AT + 8 * MAX_MODULES;

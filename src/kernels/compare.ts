@@ -5,24 +5,26 @@
  *   where(c, a, b)[i] = a[i] if c[i] ≠ 0, else b[i]
  */
 import { defineOp, type OpFn } from "../autograd.ts";
-import type { Flat, Kernel } from "../device/kernel.ts";
+import type { Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { checkDtype, checkTensor, rangeError, show, typeError } from "../errors.ts";
-import { broadcastShapes } from "../shape.ts";
+import { broadcastShapes, type Shape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
+import { clampBackwardForm, clampForm, whereForm } from "./compare.simd.ts";
 import { type Broadcast, binaryKernel, type Operand, operands, type Row, runBinary } from "./elementwise.ts";
 
+// Number(…) is an instruction; a ? 1 : 0 would be a branch, which on mixed data is guessed wrong half the time.
 const eqRow: Row = (out, o, a, p, s, b, q, t, n) => {
-  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] === b[q] ? 1 : 0;
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = Number(a[p] === b[q]);
 };
 const neRow: Row = (out, o, a, p, s, b, q, t, n) => {
-  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] === b[q] ? 0 : 1;
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = Number(a[p] !== b[q]);
 };
 const ltRow: Row = (out, o, a, p, s, b, q, t, n) => {
-  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] < b[q] ? 1 : 0;
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = Number(a[p] < b[q]);
 };
 const leRow: Row = (out, o, a, p, s, b, q, t, n) => {
-  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = a[p] <= b[q] ? 1 : 0;
+  for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = Number(a[p] <= b[q]);
 };
 
 export const eqKernel = binaryKernel("eq", (a, b) => Number(a === b), eqRow);
@@ -68,23 +70,30 @@ export const ge = (a: Operand, b: Operand): Tensor => {
   return leOp(y, x);
 };
 
-const choose = (out: Flat, [c, a, b]: readonly Flat[]): void => {
-  for (let i = 0; i < out.length; i++) out[i] = c[i] !== 0 ? a[i] : b[i];
-};
+/** How far the condition, a and b move from one element to the next: 1, or 0 when one number stands for all. */
+export interface Choice {
+  readonly steps: readonly [c: number, a: number, b: number];
+}
 
-export const whereKernel: Kernel = {
+export const whereKernel: Kernel<Choice> = {
   name: "where",
-  reference: choose,
-  loops: (out, [c, a, b]) => {
-    for (let i = 0; i < out.length; i++) out[i] = c[i] !== 0 ? a[i] : b[i];
+  reference: (out, [c, a, b], { steps: [s, t, u] }) => {
+    for (let i = 0; i < out.length; i++) out[i] = c[i * s] !== 0 ? a[i * t] : b[i * u];
   },
+  loops: (out, [c, a, b], { steps: [s, t, u] }) => {
+    for (let i = 0, p = 0, q = 0, r = 0; i < out.length; i++, p += s, q += t, r += u) out[i] = c[p] !== 0 ? a[q] : b[r];
+  },
+  simd: whereForm,
 };
 
-const whereOp: OpFn<[condition: Tensor, a: Tensor, b: Tensor]> = defineOp({
+const whereOp: OpFn<[condition: Tensor, a: Tensor, b: Tensor], [shape: Shape]> = defineOp({
   name: "where",
   inputs: ["condition", "a", "b"],
-  forward: ([c, a, b]) => run(whereKernel, [c, a, b], {}, a.shape, a.dtype),
-  vjp: (g, { inputs: [c] }) => [null, () => c.where(g, 0), () => c.where(0, g)],
+  forward([c, a, b], shape) {
+    const step = ({ size }: Tensor): number => (size === 1 ? 0 : 1);
+    return run(whereKernel, [c, a, b], { steps: [step(c), step(a), step(b)] }, shape, a.dtype);
+  },
+  vjp: (g, { inputs: [c, a, b] }) => [null, () => c.where(g, 0).sumTo(a.shape), () => c.where(0, g).sumTo(b.shape)],
 });
 
 /**
@@ -99,11 +108,18 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   checkDtype("where", "condition", condition.dtype, ["int32"], "make one with eq, lt, …");
   const [x, y] = operands("where", a, b);
   const shape = broadcastShapes("where", condition.shape, broadcastShapes("where", x.shape, y.shape));
-  return whereOp(condition.expand(shape), x.expand(shape), y.expand(shape));
+  const spread = (z: Tensor): Tensor => (z.size === 1 ? z : z.expand(shape));
+  return whereOp(spread(condition), spread(x), spread(y), shape);
+}
+
+/** The bounds of clamp. */
+export interface Range {
+  readonly min: number;
+  readonly max: number;
 }
 
 /** max(low, min(high, x)) for every element; NaN stays. */
-export const clampKernel: Kernel<{ min: number; max: number }> = {
+export const clampKernel: Kernel<Range> = {
   name: "clamp",
   reference: (out, [x], { min, max }) => {
     for (let i = 0; i < out.length; i++) out[i] = x[i] < min ? min : x[i] > max ? max : x[i];
@@ -111,13 +127,38 @@ export const clampKernel: Kernel<{ min: number; max: number }> = {
   loops: (out, [x], { min, max }) => {
     for (let i = 0; i < out.length; i++) out[i] = x[i] < min ? min : x[i] > max ? max : x[i];
   },
+  simd: clampForm,
 };
+
+/** dx = g where min ≤ x ≤ max, else 0. */
+export const clampBackwardKernel: Kernel<Range> = {
+  name: "clampBackward",
+  reference: (dx, [g, x], { min, max }) => {
+    for (let i = 0; i < dx.length; i++) dx[i] = x[i] >= min && x[i] <= max ? g[i] : 0;
+  },
+  loops: (dx, [g, x], { min, max }) => {
+    for (let i = 0; i < dx.length; i++) dx[i] = x[i] >= min && x[i] <= max ? g[i] : 0;
+  },
+  simd: clampBackwardForm,
+};
+
+// Linear in g, so there it is its own vjp.
+const clampBackward: OpFn<[g: Tensor, x: Tensor], [min: number, max: number]> = defineOp({
+  name: "clampBackward",
+  inputs: ["g", "x"],
+  forward([g, x], min, max) {
+    // An element that was set to a bound equals the bound as its dtype holds it.
+    const range = x.dtype === "float32" ? { min: Math.fround(min), max: Math.fround(max) } : { min, max };
+    return run(clampBackwardKernel, [g, x], range, x.shape, x.dtype);
+  },
+  vjp: (c, { inputs: [, x], attrs: [min, max] }) => [() => clampBackward(c, x, min, max), () => c.zerosLike()],
+});
 
 const clampOp: OpFn<[x: Tensor], [min: number, max: number]> = defineOp({
   name: "clamp",
   inputs: ["x"],
   forward: ([x], min, max) => run(clampKernel, [x], { min, max }, x.shape, x.dtype),
-  vjp: (g, { inputs: [x], attrs: [min, max] }) => [() => x.ge(min).mul(x.le(max)).where(g, 0)],
+  vjp: (g, { inputs: [x], attrs: [min, max] }) => [() => clampBackward(g, x, min, max)],
 });
 
 /**

@@ -27,6 +27,7 @@ import {
 import type { Tensor } from "../tensor.ts";
 import { gemmCalls, gemmCost, gemmModule, placed } from "./gemm.simd.ts";
 import { gemm, gemmReference, matrix } from "./gemm.ts";
+import { sumCalls, sumCost, sumModule } from "./reduce.simd.ts";
 import { offsetsKernel } from "./sort.ts";
 
 interface GroupedAttrs {
@@ -55,7 +56,7 @@ const rowsForm =
     out.fill(0, offsets[E] * N);
   };
 
-/** Error    as matmul: accumulated in float64 in order of d, rounded once; a row does not depend on the others */
+/** Error    as matmul; a row does not depend on the others */
 export const groupedMatmulKernel: Kernel<GroupedAttrs> = {
   name: "groupedMatmul",
   check: ([x, , offsets], { D }) => checkOffsets(offsets, D === 0 ? Infinity : x.length / D),
@@ -88,7 +89,7 @@ const outerForm =
     }
   };
 
-/** Error    accumulated in float64 in order of s, rounded once */
+/** Error    as matmul, in order of s */
 export const groupedOuterKernel: Kernel<{ D: number; N: number }> = {
   name: "groupedOuter",
   reference: outerForm(gemmReference),
@@ -177,6 +178,16 @@ export const groupSumsKernel: Kernel<{ N: number }> = {
       out.set(sums, e * N);
     }
   },
+  simd: {
+    module: sumModule,
+    cost: ({ N }, _, [x]) => sumCost({ outer: 1, n: x.length / N, inner: N }),
+    run(call, out, [x, { data: offsets }], { N }) {
+      for (let e = 0; e + 1 < offsets.length; e++) {
+        const [first, rows] = [offsets[e], offsets[e + 1] - offsets[e]];
+        sumCalls(call, out + 4 * e * N, x.at + 4 * first * N, { outer: 1, n: rows, inner: N });
+      }
+    },
+  },
 };
 
 /** y[s, :] = b[e, :] for the rows s of group e, 0 beyond: b [E, N], offsets int32 [E+1] → [S, N]. */
@@ -228,7 +239,7 @@ const groupOffsets: OpFn<[groupSizes: Tensor], [S: number]> = defineOp({
  *
  * Shapes   x [S, D], w [E, D, N], groupSizes: E integers with a sum of at most S → y [S, N]
  * Cost     2 · Σ groupSizes · D · N flops
- * Error    float32: accumulated in float64 in order of d, rounded once
+ * Error    as matmul, in order of d
  * Throws   RangeError for shapes that do not fit or sizes that are negative or too many; TypeError for mixed dtypes
  * Source   jax.lax.ragged_dot, torch's grouped_mm
  */

@@ -13,8 +13,8 @@ import type { SimdForm } from "../device/simd.ts";
 import { checkDtype, checkTensor, rangeError, show, typeError } from "../errors.ts";
 import { broadcastShapes, broadcastStrides, type Shape, sizeOf, stridesOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
-import { gemm, gemmReference, matrix } from "./gemm.ts";
 import { gemmCalls, gemmCost, gemmModule, placed } from "./gemm.simd.ts";
+import { gemm, gemmReference, matrix } from "./gemm.ts";
 
 interface MatmulAttrs {
   readonly M: number;
@@ -95,7 +95,8 @@ const lastTwo = (shape: Shape, transposed: boolean): [number, number] => {
  *
  * Shapes   a […, M, K] or [K], b […, K, N] or [K] → […, M, N]; K = 0 gives zeros
  * Cost     2 · M · N · K flops a matrix
- * Error    float32: accumulated in float64 in order of k, rounded once
+ * Error    float32: in order of k, accumulated in float64 and rounded once, or on simd rounded to float32 at every step:
+ *          K · 2⁻²³ of Σ |a · b|. A row does not depend on the others.
  * Throws   RangeError when the inner sizes differ, or an input is a scalar; TypeError for int32 or mixed dtypes
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {

@@ -11,8 +11,9 @@ import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { checkDtype, checkNumber, checkOptions, checkShape, checkTensor, rangeError } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
+import { normalizeBackwardForm, normalizeForm } from "./norm.simd.ts";
 
-interface NormAttrs {
+export interface NormAttrs {
   readonly D: number;
   readonly eps: number;
   /** Whether the mean is taken off first: true for layerNorm, false for rmsNorm. */
@@ -33,7 +34,7 @@ function normalizeRows(out: Flat, [x]: readonly Flat[], { D, eps, centre }: Norm
   }
 }
 
-/** Error    float32: computed in float64, rounded once */
+/** Error    float32: computed in float64, rounded once, on simd too */
 export const normalizeKernel: Kernel<NormAttrs> = {
   name: "normalize",
   reference(out, [x], { D, eps, centre }) {
@@ -47,21 +48,94 @@ export const normalizeKernel: Kernel<NormAttrs> = {
     }
   },
   loops: normalizeRows,
+  simd: normalizeForm,
 };
 
-// With y = (x − mean) / σ: dx = (g − mean(g) − y · mean(g·y)) / σ; without centring the mean(g) term is absent.
+function normalizeBackwardRows(out: Flat, [g, x]: readonly Flat[], { D, eps, centre }: NormAttrs): void {
+  for (let at = 0; at < x.length; at += D) {
+    let meanX = 0;
+    let meanG = 0;
+    if (centre) {
+      for (let i = at; i < at + D; i++) {
+        meanX += x[i];
+        meanG += g[i];
+      }
+      meanX /= D;
+      meanG /= D;
+    }
+    let square = 0;
+    let along = 0;
+    for (let i = at; i < at + D; i++) {
+      square += (x[i] - meanX) * (x[i] - meanX);
+      along += g[i] * (x[i] - meanX);
+    }
+    const scale = 1 / Math.sqrt(square / D + eps);
+    along = (along / D) * scale * scale;
+    for (let i = at; i < at + D; i++) out[i] = (g[i] - meanG - (x[i] - meanX) * along) * scale;
+  }
+}
+
+/**
+ * The cotangent of x where y = (x − mean) / σ, σ = √(variance + eps), has the cotangent g:
+ *
+ *   dx = (g − mean(g) − y · mean(g · y)) / σ        without centring: (g − y · mean(g · y)) / σ
+ *
+ * Error    float32: computed in float64, rounded once, on simd too. The three terms may cancel: what is left of them in
+ *          float64 is right to 2⁻⁴⁸ of their largest.
+ */
+export const normalizeBackwardKernel: Kernel<NormAttrs> = {
+  name: "normalizeBackward",
+  reference(out, [g, x], { D, eps, centre }) {
+    const mean = (row: number[]): number => row.reduce((a, b) => a + b, 0) / D;
+    for (let at = 0; at < x.length; at += D) {
+      const rowX = Array.from(x.subarray(at, at + D));
+      const rowG = Array.from(g.subarray(at, at + D));
+      const [meanX, meanG] = centre ? [mean(rowX), mean(rowG)] : [0, 0];
+      const sigma = Math.sqrt(mean(rowX.map((v) => (v - meanX) ** 2)) + eps);
+      const y = rowX.map((v) => (v - meanX) / sigma);
+      const along = mean(y.map((v, i) => v * rowG[i]));
+      y.forEach((v, i) => {
+        out[at + i] = (rowG[i] - meanG - v * along) / sigma;
+      });
+    }
+  },
+  loops: normalizeBackwardRows,
+  simd: normalizeBackwardForm,
+};
+
 const normalizeOp: OpFn<[x: Tensor], [eps: number, centre: boolean]> = defineOp({
   name: "normalize",
   inputs: ["x"],
   forward: ([x], eps, centre) =>
     run(normalizeKernel, [x], { D: x.shape[x.shape.length - 1], eps, centre }, x.shape, x.dtype),
-  vjp: (g, { inputs: [x], attrs: [eps, centre], output: y }) => [
+  vjp: (g, { inputs: [x], attrs: [eps, centre] }) => [() => normalizeBackward(g, x, eps, centre)],
+});
+
+const rowsOf = { dim: -1, keepdim: true };
+
+/** σ, with a graph: for the gradient of a gradient. */
+function sigmaOf(x: Tensor, eps: number, centre: boolean): Tensor {
+  const centred = centre ? x.sub(x.mean(rowsOf)) : x;
+  return centred.square().mean(rowsOf).add(eps).sqrt();
+}
+
+/** dx = (g − mean(g) − y · mean(g · y)) / σ. The map g → dx is its own adjoint. */
+const normalizeBackward: OpFn<[g: Tensor, x: Tensor], [eps: number, centre: boolean]> = defineOp({
+  name: "normalizeBackward",
+  inputs: ["g", "x"],
+  forward: ([g, x], eps, centre) =>
+    run(normalizeBackwardKernel, [g, x], { D: x.shape[x.shape.length - 1], eps, centre }, x.shape, x.dtype),
+  // With N(·) for this op and n = N(g): ∇ₓ ⟨h, n⟩ = −(y · mean(h · n) + N(h) · mean(g · y) + n · mean(h · y)) / σ.
+  vjp: (h, { inputs: [g, x], attrs: [eps, centre], output: n }) => [
+    () => normalizeBackward(h, x, eps, centre),
     () => {
-      const rows = { dim: -1, keepdim: true };
-      const centred = centre ? x.sub(x.mean(rows)) : x;
-      const sigma = centred.square().mean(rows).add(eps).sqrt();
-      const along = g.sub(y.mul(g.mul(y).mean(rows)));
-      return (centre ? along.sub(g.mean(rows)) : along).div(sigma);
+      const y = normalizeOp(x, eps, centre);
+      const along = (a: Tensor, b: Tensor): Tensor => a.mul(b).mean(rowsOf);
+      const terms = [y.mul(along(h, n)), normalizeBackward(h, x, eps, centre).mul(along(g, y)), n.mul(along(h, y))];
+      return terms
+        .reduce((a, b) => a.add(b))
+        .div(sigmaOf(x, eps, centre))
+        .neg();
     },
   ],
 });

@@ -11,6 +11,7 @@ import { run } from "../device/run.ts";
 import { checkBoolean, checkDtype, checkOptions, checkTensor, rangeError, show } from "../errors.ts";
 import { checkDim, checkDims, checkSizes, reducedShape, repeatedDims, type Shape, sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
+import { sumForm } from "./reduce.simd.ts";
 
 export interface ReduceOptions {
   /** The dim or dims to reduce; negative ones count from the end. Default: all. */
@@ -33,7 +34,10 @@ export const spanOf = (shape: Shape, first: number, last: number = first): Span 
   inner: sizeOf(shape.slice(last + 1)),
 });
 
-/** Error    accumulated in float64 in order of n, rounded once */
+/**
+ * Error    accumulated in float64 in order of n, rounded once. simd: the same, but in another order where inner = 1; what
+ *          order moves is at most n · 2⁻⁵² · Σ |x|, before the rounding
+ */
 export const sumKernel: Kernel<Span> = {
   name: "sum",
   reference(out, [x], { outer, n, inner }) {
@@ -64,9 +68,10 @@ export const sumKernel: Kernel<Span> = {
       out.set(sums, o * inner);
     }
   },
+  simd: sumForm,
 };
 
-/** Runs of neighbouring dims, last first, so that reducing one leaves the numbers of the others as they are. */
+/** Runs of neighbouring dims. Reducing one leaves the numbers of the others as they are, since its dims stay with size 1. */
 function runsOf(dims: readonly number[]): [first: number, last: number][] {
   const runs: [number, number][] = [];
   for (const d of dims) {
@@ -74,7 +79,7 @@ function runsOf(dims: readonly number[]): [first: number, last: number][] {
     if (run !== undefined && run[1] === d - 1) run[1] = d;
     else runs.push([d, d]);
   }
-  return runs.reverse();
+  return runs;
 }
 
 /** Σ over dims first … last, which stay with size 1. */
@@ -174,11 +179,10 @@ export const argmaxKernel: Kernel<Span & { sign: 1 | -1 }> = {
 };
 
 /** The first index of the largest (sign 1) or smallest (sign −1) element along a dim, which stays with size 1. */
-const extremeOp: OpFn<[x: Tensor], [name: string, dim: number, sign: 1 | -1]> = defineOp({
+const extremeOp: OpFn<[x: Tensor], [dim: number, sign: 1 | -1]> = defineOp({
   name: "argmax",
   inputs: ["x"],
-  forward([x], name, dim, sign) {
-    if (x.shape[dim] === 0) throw rangeError(name, "x", `shape ${show(x.shape)}`, `elements along dim ${dim}`);
+  forward([x], dim, sign) {
     const shape = x.shape.map((n, d) => (d === dim ? 1 : n));
     return run(argmaxKernel, [x], { ...spanOf(x.shape, dim), sign }, shape, "int32");
   },
@@ -205,7 +209,11 @@ function extreme(name: string, x: Tensor, sign: 1 | -1, options: ExtremeOptions)
   const flat = options.dim === undefined || x.shape.length === 0;
   const source = flat ? x.reshape([x.size]) : x;
   const dim = flat ? 0 : checkDim(name, options.dim as number, x.shape.length);
-  const places = extremeOp(source, name, dim, sign);
+  if (source.shape[dim] === 0) {
+    const expected = flat ? "at least one element" : `elements along dim ${dim}`;
+    throw rangeError(name, "x", `shape ${show(x.shape)}`, expected);
+  }
+  const places = extremeOp(source, dim, sign);
   const shape = reducedShape(x.shape, flat ? x.shape.map((_, d) => d) : [dim], keepdim);
   return { values: source.gather(dim, places).reshape(shape), indices: places.reshape(shape) };
 }

@@ -36,14 +36,11 @@ interface IndexAttrs extends Span {
 
 /** Throws a RangeError unless every index is from 0 to n − 1. */
 export function checkIndices(index: Flat, op: string, n: number, argument = "index"): void {
-  const bad = index.findIndex((i) => i < 0 || i >= n);
-  if (bad >= 0) {
-    throw rangeError(
-      op,
-      argument,
-      `${index[bad]} at flat index ${bad}`,
-      n === 0 ? "none, as the dim is empty" : `indices from 0 to ${n - 1}`,
-    );
+  // A loop, since findIndex calls a function for every entry.
+  for (let i = 0; i < index.length; i++) {
+    if (index[i] >= 0 && index[i] < n) continue;
+    const expected = n === 0 ? "none, as the dim is empty" : `indices from 0 to ${n - 1}`;
+    throw rangeError(op, argument, `${index[i]} at flat index ${i}`, expected);
   }
 }
 
@@ -220,7 +217,7 @@ function checkIndex(op: string, x: Tensor, dim: number, index: Tensor, rank: num
  * Rows along a dim by their index: y[…, m, …] = x[…, index[m], …].
  *
  * Shapes   x [A, n, B], index int32 [M] → [A, M, B]; indices may repeat
- * Error    exact; gradients add up in float64, rounded once
+ * Error    exact; gradients add up as in indexAdd
  * Throws   RangeError for an index that is not there, TypeError unless index is int32
  */
 export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
@@ -232,7 +229,8 @@ export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
  * Rows of src added to rows of x: y = x; y[…, index[m], …] += src[…, m, …], in order of m.
  *
  * Shapes   x [A, n, B], index int32 [M], src [A, M, B] → [A, n, B]; x itself is not changed
- * Error    float32: the sum of the rows is accumulated in float64 and rounded, then x + sum once more
+ * Error    float32: the sum of the rows is accumulated in float64 and rounded (on simd rounded at every step), then x + sum
+ *          once more
  * Throws   RangeError for an index that is not there or a src of another shape, TypeError for dtypes
  */
 export function indexAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
@@ -288,7 +286,7 @@ export function scatterAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): 
  * Sums of rows by segment: y[n, …] = Σ_{m: segment[m] = n} x[m, …], in order of m; a segment without rows is 0.
  *
  * Shapes   x [M, …], segmentIds int32 [M] with entries from 0 to numSegments − 1 → [numSegments, …]
- * Error    float32: accumulated in float64, rounded once
+ * Error    float32: accumulated in float64 and rounded once; on simd rounded at every step
  * Throws   RangeError for a segment that is not there, TypeError unless segmentIds is int32
  * Source   jax.ops.segment_sum
  */

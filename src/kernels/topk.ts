@@ -12,8 +12,9 @@ import { checkBoolean, checkInteger, checkOptions, checkTensor, rangeError } fro
 import { checkDim } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import type { ValuesAndIndices } from "./reduce.ts";
+import { topkForm } from "./topk.simd.ts";
 
-interface TopkAttrs {
+export interface TopkAttrs {
   /** For messages. */
   readonly op: string;
   /** Width of a row. */
@@ -22,8 +23,11 @@ interface TopkAttrs {
 }
 
 function checkOrdered([x]: readonly Flat[], { op }: TopkAttrs): void {
-  const nan = x instanceof Int32Array ? -1 : x.findIndex(Number.isNaN);
-  if (nan >= 0) throw rangeError(op, "x", `NaN at flat index ${nan}`, "numbers that can be ordered");
+  if (x instanceof Int32Array) return;
+  // A loop, since findIndex calls a function for every element.
+  for (let i = 0; i < x.length; i++) {
+    if (x[i] !== x[i]) throw rangeError(op, "x", `NaN at flat index ${i}`, "numbers that can be ordered");
+  }
 }
 
 /** Above this k, sorting a row beats inserting into a list of the k best. */
@@ -46,23 +50,32 @@ export const topkKernel: Kernel<TopkAttrs> = {
     if (attrs.k <= INSERTION_LIMIT || attrs.n > PLACES) insertBest(out, x, attrs);
     else sortRows(out, x, attrs);
   },
+  simd: topkForm,
 };
 
 /** Each row's list of the best so far is kept sorted; a new element moves up past those that are smaller. */
 function insertBest(out: Flat, x: Flat, { n, k }: TopkAttrs): void {
   for (let row = 0, at = 0; at < out.length; row += n, at += k) {
-    for (let i = 0; i < n; i++) {
-      const value = x[row + i];
-      const filled = i < k ? i : k;
-      if (filled === k && !(value > x[row + out[at + k - 1]])) continue;
-      let j = filled < k ? filled : k - 1;
-      while (j > 0 && value > x[row + out[at + j - 1]]) {
-        out[at + j] = out[at + j - 1];
-        j--;
-      }
-      out[at + j] = i;
+    const last = at + k - 1;
+    for (let i = 0; i < k; i++) moveUp(out, x, row, at, at + i, i);
+    let least = x[row + out[last]];
+    for (let i = k; i < n; i++) {
+      if (!(x[row + i] > least)) continue;
+      moveUp(out, x, row, at, last, i);
+      least = x[row + out[last]];
     }
   }
+}
+
+/** Puts element i of a row into the list that starts at `at`, from its end on upwards. */
+function moveUp(out: Flat, x: Flat, row: number, at: number, end: number, i: number): void {
+  const value = x[row + i];
+  let j = end;
+  while (j > at && value > x[row + out[j - 1]]) {
+    out[j] = out[j - 1];
+    j--;
+  }
+  out[j] = i;
 }
 
 /** Sorts one number per element: its value's rank among all float32 numbers, then its place from the end. */

@@ -1,57 +1,19 @@
 /**
  * Elementwise functions of one tensor: y[i] = f(x[i]).
  *
- * Each loop is written out: one shared loop that takes f as an argument costs five times as much once V8 has seen a
- * handful of different f.
- *
- * Error    float32: the function of Math in float64, rounded once
+ * Error    loops: the function of Math in float64, rounded once; simd: the same bits, but for exp and log
  * Throws   TypeError for what is no tensor, and for int32 unless the function is exact in it
  */
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { DType, Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { checkDtype, checkTensor, rangeError, show } from "../errors.ts";
-import type { Logits, Probs, Tensor } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
+import { type Unary, unary, unaryKernel } from "./pointwise.ts";
+import { forms } from "./unary.simd.ts";
 
-type Unary = OpFn<[x: Tensor]>;
-type Loop = (y: Flat, x: Flat) => void;
-
-/** `integers`: a loop of its own for int32, where float64 arithmetic would not be exact. */
-export function unaryKernel(name: string, f: (x: number) => number, loop: Loop, integers?: Loop): Kernel {
-  const reference: Loop = (y, x) => {
-    for (let i = 0; i < y.length; i++) y[i] = f(x[i]);
-  };
-  const pick = (out: Flat, floats: Loop): Loop => (integers && out instanceof Int32Array ? integers : floats);
-  return {
-    name,
-    reference: (out, [x]) => pick(out, reference)(out, x),
-    loops: (out, [x]) => pick(out, loop)(out, x),
-  };
-}
-
-/** An op from its kernel and its vjp: g, x and y → dx. `integers`: whether int32 is allowed too. */
-export function unary(
-  kernel: Kernel,
-  vjp: (g: Tensor, x: Tensor, y: Tensor) => Tensor,
-  { integers = false }: { integers?: boolean } = {},
-): Unary {
-  const dtypes = integers ? ["float32", "float64", "int32"] : ["float32", "float64"];
-  return defineOp({
-    name: kernel.name,
-    inputs: ["x"],
-    forward([x]) {
-      checkTensor(kernel.name, "x", x);
-      checkDtype(kernel.name, "x", x.dtype, dtypes, "convert with to()");
-      return run(kernel, [x], {}, x.shape, x.dtype);
-    },
-    vjp: (g, { inputs: [x], output }) => [() => vjp(g, x, output)],
-  });
-}
-
-const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
-
-/** max(0, x) + ln(1 + e^−|x|): the exponent is never above 0. */
-const softplusOf = (x: number): number => Math.max(0, x) + Math.log1p(Math.exp(-Math.abs(x)));
+export { relu, sigmoid, silu, softplus, tanh } from "./activations.ts";
+export { unary, unaryKernel } from "./pointwise.ts";
 
 export const negKernel = unaryKernel(
   "neg",
@@ -59,61 +21,71 @@ export const negKernel = unaryKernel(
   (y, x) => {
     for (let i = 0; i < y.length; i++) y[i] = -x[i];
   },
+  { simd: forms.neg },
 );
-export const expKernel = unaryKernel("exp", Math.exp, (y, x) => {
-  for (let i = 0; i < y.length; i++) y[i] = Math.exp(x[i]);
-});
-export const logKernel = unaryKernel("log", Math.log, (y, x) => {
-  for (let i = 0; i < y.length; i++) y[i] = Math.log(x[i]);
-});
-export const sqrtKernel = unaryKernel("sqrt", Math.sqrt, (y, x) => {
-  for (let i = 0; i < y.length; i++) y[i] = Math.sqrt(x[i]);
-});
+
+/** Error    simd: 1.2 ulp, and 0 below 1.7e-38 */
+export const expKernel = unaryKernel(
+  "exp",
+  Math.exp,
+  (y, x) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.exp(x[i]);
+  },
+  { simd: forms.exp },
+);
+
+/** Error    simd: 2 ulp where |y| ≥ 1e-3, 2e-10 below */
+export const logKernel = unaryKernel(
+  "log",
+  Math.log,
+  (y, x) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.log(x[i]);
+  },
+  { simd: forms.log },
+);
+
+export const sqrtKernel = unaryKernel(
+  "sqrt",
+  Math.sqrt,
+  (y, x) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.sqrt(x[i]);
+  },
+  { simd: forms.sqrt },
+);
 export const squareKernel = unaryKernel(
   "square",
   (x) => x * x,
   (y, x) => {
     for (let i = 0; i < y.length; i++) y[i] = x[i] * x[i];
   },
-  (y, x) => {
-    for (let i = 0; i < y.length; i++) y[i] = Math.imul(x[i], x[i]);
+  {
+    simd: forms.square,
+    integers: (y, x) => {
+      for (let i = 0; i < y.length; i++) y[i] = Math.imul(x[i], x[i]);
+    },
   },
 );
-export const absKernel = unaryKernel("abs", Math.abs, (y, x) => {
-  for (let i = 0; i < y.length; i++) y[i] = Math.abs(x[i]);
-});
-export const signKernel = unaryKernel("sign", Math.sign, (y, x) => {
-  for (let i = 0; i < y.length; i++) y[i] = Math.sign(x[i]);
-});
+export const absKernel = unaryKernel(
+  "abs",
+  Math.abs,
+  (y, x) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.abs(x[i]);
+  },
+  { simd: forms.abs },
+);
+export const signKernel = unaryKernel(
+  "sign",
+  Math.sign,
+  (y, x) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.sign(x[i]);
+  },
+  { simd: forms.sign },
+);
 export const sinKernel = unaryKernel("sin", Math.sin, (y, x) => {
   for (let i = 0; i < y.length; i++) y[i] = Math.sin(x[i]);
 });
 export const cosKernel = unaryKernel("cos", Math.cos, (y, x) => {
   for (let i = 0; i < y.length; i++) y[i] = Math.cos(x[i]);
-});
-export const tanhKernel = unaryKernel("tanh", Math.tanh, (y, x) => {
-  for (let i = 0; i < y.length; i++) y[i] = Math.tanh(x[i]);
-});
-export const sigmoidKernel = unaryKernel("sigmoid", sigmoidOf, (y, x) => {
-  for (let i = 0; i < y.length; i++) y[i] = 1 / (1 + Math.exp(-x[i]));
-});
-export const reluKernel = unaryKernel(
-  "relu",
-  (x) => (x <= 0 ? 0 : x),
-  (y, x) => {
-    for (let i = 0; i < y.length; i++) y[i] = x[i] <= 0 ? 0 : x[i];
-  },
-);
-export const siluKernel = unaryKernel(
-  "silu",
-  (x) => x * sigmoidOf(x),
-  (y, x) => {
-    for (let i = 0; i < y.length; i++) y[i] = x[i] / (1 + Math.exp(-x[i]));
-  },
-);
-
-export const softplusKernel = unaryKernel("softplus", softplusOf, (y, x) => {
-  for (let i = 0; i < y.length; i++) y[i] = softplusOf(x[i]);
 });
 
 /** y = −x. */
@@ -142,26 +114,6 @@ export const sin: Unary = unary(sinKernel, (g, x) => g.mul(x.cos()));
 
 /** y = cos x, x in radians. */
 export const cos: Unary = unary(cosKernel, (g, x) => g.mul(x.sin()).neg());
-
-/** y = tanh x. */
-export const tanh: Unary = unary(tanhKernel, (g, _x, y) => g.mul(y.square().neg().add(1)));
-
-const sigmoidOp: Unary = unary(sigmoidKernel, (g, _x, y) => g.mul(y).mul(y.neg().add(1)));
-
-/** y = σ(x) = 1 / (1 + e⁻ˣ): a number from 0 to 1. */
-export const sigmoid = (x: Logits): Probs => sigmoidOp(x) as Probs;
-
-/** y = ln(1 + eˣ), whose derivative is σ(x). ln σ(x) is −softplus(−x). */
-export const softplus: Unary = unary(softplusKernel, (g, x) => g.mul(x.sigmoid()));
-
-/** y = max(0, x). The gradient at the kink, 0, is 0. */
-export const relu: Unary = unary(reluKernel, (g, x) => x.gt(0).where(g, 0));
-
-/** y = x · σ(x), also called swish. y′ = σ(x) · (1 + x · (1 − σ(x))). */
-export const silu: Unary = unary(siluKernel, (g, x) => {
-  const s = x.sigmoid();
-  return g.mul(s.mul(x.mul(s.neg().add(1)).add(1)));
-});
 
 const castLoop = (out: Flat, [x]: readonly Flat[]): void => {
   for (let i = 0; i < out.length; i++) out[i] = x[i];

@@ -113,7 +113,7 @@ export const kernelLaws: readonly Law<KernelSubject>[] = [
 export function checkKernel<A>(kernel: Kernel<A>, options: CheckKernelOptions<A>): LawResult[] {
   checkLawOptions("checkKernel", options, ["cases", "device", "ulps", "atol"]);
   const { device = "loops", cases, ulps = 1, atol = 0 } = options;
-  const form = device === "simd" ? kernel.simd && asHostForm(kernel.simd) : kernel[device];
+  const form = device === "simd" ? asHostForm(kernel) : kernel[device];
   if (form === undefined)
     throw rangeError("checkKernel", "device", show(device), "a form that the kernel has", kernel.name);
   const subject = { cases, form, reference: kernel.reference, ulps, atol } as unknown as KernelSubject;

@@ -7,13 +7,15 @@ const functions = {
   cubic: (x: Tensor) => x.square().mul(x),
   relu: (x: Tensor) => x.relu(),
   gelu: (x: Tensor) => x.gelu(),
+  geluTanh: (x: Tensor) => x.gelu({ approximate: "tanh" }),
   silu: (x: Tensor): Tensor => x.silu(),
   swiglu: (x: Tensor): Tensor => x.silu(),
 };
 
 /**
- * "linear" and "cubic" are those of Chen et al. 2022: y = z and y = z³. "swiglu" is gated: silu(x·W₁) ⊙ (x·W₃), with a
- * third weight (Shazeer 2020, "GLU Variants Improve Transformer").
+ * "linear" and "cubic" are those of Chen et al. 2022: y = z and y = z³. "geluTanh" is gelu's approximation by tanh, which
+ * GPT-2 was trained with. "swiglu" is gated: silu(x·W₁) ⊙ (x·W₃), with a third weight (Shazeer 2020, "GLU Variants Improve
+ * Transformer").
  */
 export type Activation = keyof typeof functions;
 

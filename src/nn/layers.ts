@@ -1,5 +1,4 @@
 /** The layers that a small language model needs: Linear, Embedding, LayerNorm, FeedForward, Sequential. */
-import { region } from "../autograd.ts";
 import { ones, type RandomOptions, rand, randn, zeros } from "../create.ts";
 import {
   checkBoolean,
@@ -15,6 +14,7 @@ import {
 import { checkEps } from "../kernels/norm.ts";
 import { selectRows } from "../kernels/rows.ts";
 import { checkGenerator } from "../random.ts";
+import { region } from "../region.ts";
 import type { Routing } from "../routing/record.ts";
 import { checkSizes, type Shape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";

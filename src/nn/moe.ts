@@ -6,7 +6,6 @@
  *
  * Source   Shazeer et al. 2017, "Outrageously Large Neural Networks"
  */
-import { region } from "../autograd.ts";
 import { rand } from "../create.ts";
 import {
   checkBoolean,
@@ -23,6 +22,7 @@ import {
 import { checkRouting, combine, dispatch } from "../kernels/dispatch.ts";
 import { groupedMatmulAt, groupRows } from "../kernels/groupedMatmul.ts";
 import { checkGenerator, type Generator } from "../random.ts";
+import { region } from "../region.ts";
 import { checkMask, checkOffsets } from "../routing/check.ts";
 import { clearRows, keptTokensOf } from "../routing/input.ts";
 import { type Mask, type Router, type Routing, withLogits } from "../routing/record.ts";

@@ -50,6 +50,9 @@ abstract class AdamBase extends Optimizer<Settings> {
     const m = runUpdate(blendKernel, [before.m, g], { p: beta1, q: 1 - beta1 });
     const v = runUpdate(secondMomentKernel, [before.v, g], { beta: beta2 });
     this.#states.set(p, { m, v, t });
+    // Nobody else has seen the old means.
+    before.m.storage.free?.();
+    before.v.storage.free?.();
     const attrs = { keep, rate: lr / (1 - beta1 ** t), root: Math.sqrt(1 - beta2 ** t), eps };
     p.assign(runUpdate(adamStepKernel, [p, m, v], attrs));
   }

@@ -12,6 +12,7 @@ import {
   stateError,
   typeError,
 } from "../errors.ts";
+import { unscoped } from "../region.ts";
 import type { Tensor } from "../tensor.ts";
 
 /** Parameters with settings of their own; what is left out is taken from the optimiser's. */
@@ -53,9 +54,12 @@ export abstract class Optimizer<S extends { lr: number }> {
    */
   step(): void {
     this.#checkGroups();
-    noGrad(() => {
-      for (const group of this.groups) this.stepGroup(group);
-    });
+    // New parameters and running means outlive the step.
+    unscoped(() =>
+      noGrad(() => {
+        for (const group of this.groups) this.stepGroup(group);
+      }),
+    );
   }
 
   protected stepGroup(group: Group<S>): void {

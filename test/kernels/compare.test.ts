@@ -16,7 +16,15 @@ import {
   where,
   zeros,
 } from "../../src/index.ts";
-import { clampKernel, eqKernel, leKernel, ltKernel, neKernel, whereKernel } from "../../src/kernels/compare.ts";
+import {
+  clampBackwardKernel,
+  clampKernel,
+  eqKernel,
+  leKernel,
+  ltKernel,
+  neKernel,
+  whereKernel,
+} from "../../src/kernels/compare.ts";
 import { planBroadcast } from "../../src/kernels/elementwise.ts";
 import {
   anyFloat,
@@ -28,7 +36,6 @@ import {
   floats,
   general,
   indices,
-  ints,
   intTensor,
   numbers,
   plainNumbers,
@@ -37,7 +44,7 @@ import {
   tensorOf,
   tensorPair,
 } from "../arbitraries.ts";
-import { equalsReference, hasRightGradient, isAdjoint } from "../suite.ts";
+import { equalsReference, formOn, hasRightGradient, isAdjoint } from "../suite.ts";
 
 const comparisons: [string, (a: Operand, b: Operand) => Tensor, (a: number, b: number) => boolean][] = [
   ["eq", eq, (a, b) => a === b],
@@ -121,17 +128,46 @@ describe("comparisons", () => {
 });
 
 describe("where", () => {
+  const step = fc.constantFrom(0, 1);
+  const condition = fc.oneof(fc.integer({ min: -1, max: 1 }), anyInt);
   equalsReference(
     whereKernel,
-    fc
-      .nat(20)
-      .chain((n) =>
-        fc
-          .tuple(ints(n, -1, 1), floats(n, anyFloat), floats(n, anyFloat))
-          .map((inputs) => ({ inputs, attrs: {}, length: n, dtype: "float32" as const })),
-      ),
+    fc.tuple(fc.nat(20), fc.tuple(step, step, step)).chain(([n, steps]) => {
+      const [c, a, b] = steps.map((s) => (s === 0 ? 1 : n));
+      return fc
+        .tuple(
+          fc.array(condition, { minLength: c, maxLength: c }).map((list) => Int32Array.from(list)),
+          floats(a, anyFloat),
+          floats(b, anyFloat),
+        )
+        .map((inputs) => ({ inputs, attrs: { steps }, length: n, dtype: "float32" as const }));
+    }),
     "exact",
   );
+
+  test("by simd tells 0 from every other integer", () => {
+    const form = formOn(whereKernel, "simd");
+    if (form === undefined) throw new Error("where has no simd form");
+    const c = Int32Array.from({ length: 64 }, (_, i) => (i < 32 ? 1 << i : ~(1 << (i - 32))));
+    const y = new Float32Array(64);
+    form(y, [c, Float32Array.of(3), Float32Array.of(5)], { steps: [1, 0, 0] });
+    expect(new Set(y)).toEqual(new Set([3]));
+    form(y, [Int32Array.of(0), Float32Array.of(3), Float32Array.of(5)], { steps: [0, 0, 0] });
+    expect(new Set(y)).toEqual(new Set([5]));
+  });
+
+  test("a number for all is read and not copied out, and gets the sum of its cotangents", () => {
+    const c = tensor(Int32Array.of(1, 0, 1, 1));
+    const [da, db] = grad(
+      (a: Tensor, b: Tensor) =>
+        where(c, a, b)
+          .mul(tensor([1, 2, 3, 4]))
+          .sum(),
+      { argnums: [0, 1] },
+    )(tensor([[7]]), tensor(9));
+    expect([da.shape, db.shape]).toEqual([[1, 1], []]);
+    expect([da.item(), db.item()]).toEqual([8, 2]);
+  });
 
   /** A condition and two tensors, all three of which broadcast. */
   const choices = tensorPair(anyFloat, { maxRank: 3 }).chain(({ a, b, out }) =>
@@ -250,6 +286,27 @@ describe("clamp", () => {
     ),
     "exact",
   );
+
+  // Bounds that float32 holds: the op rounds them first.
+  equalsReference(
+    clampBackwardKernel,
+    fc.tuple(fc.nat(20), bounds).chain(([n, [min, max]]) =>
+      fc.tuple(floats(n, anyFloat), floats(n, fc.oneof(dyadic, anyFloat))).map((inputs) => ({
+        inputs,
+        attrs: { min, max },
+        length: n,
+        dtype: "float32" as const,
+      })),
+    ),
+    "exact",
+  );
+
+  test("the gradient passes at bounds that float32 does not hold, on either side of it", () => {
+    for (const bound of [0.1, 0.7]) {
+      const f = (x: Tensor): Tensor => x.clamp(-bound, bound).sum();
+      expect(numbers(grad(f)(tensor([-bound, bound, 2 * bound], { dtype: "float32" })))).toEqual([1, 1, 0]);
+    }
+  });
 
   const inside = fc.tuple(
     shapes().chain((shape) => tensorOf(shape, fc.oneof(dyadic, anyFloat))),

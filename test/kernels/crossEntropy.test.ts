@@ -1,7 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { crossEntropy, mseLoss, nllLoss, type Tensor, tensor, valueAndGrad, vjp, zeros } from "../../src/index.ts";
-import { crossEntropyKernel, targetsKernel } from "../../src/kernels/crossEntropy.ts";
+import {
+  crossEntropy,
+  grad,
+  mseLoss,
+  nllLoss,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+  vjp,
+  zeros,
+} from "../../src/index.ts";
+import { crossEntropyBackwardKernel, crossEntropyKernel, targetsKernel } from "../../src/kernels/crossEntropy.ts";
 import {
   cotangent,
   dyadic,
@@ -16,7 +26,7 @@ import {
   shapes,
   tensorOf,
 } from "../arbitraries.ts";
-import { equalsReference, hasRightGradient, isAdjoint } from "../suite.ts";
+import { devices, equalsReference, formOn, hasRightGradient, isAdjoint, standsAlone, ulps } from "../suite.ts";
 
 const smoothings = fc.constantFrom(0, 0, 0.1, 0.5, 1);
 
@@ -69,17 +79,85 @@ const batches = (element: fc.Arbitrary<number> = general, maxN = 5) =>
       });
     });
 
+/** Exponentials in float32. */
+const eightUlps = { ulps: 8, below: 8e-10 };
+
 const reductions = fc.constantFrom("mean" as const, "sum" as const, "none" as const);
 
 describe("crossEntropy", () => {
   // From two classes on: one class alone costs 0, of which a sum of three terms leaves what float64 rounds.
-  equalsReference(crossEntropyKernel, kernelCases(general, 2), { ulps: 0.51 });
-  // A loss that is small beside logits of 1e4 is a difference of numbers of that size.
+  equalsReference(crossEntropyKernel, kernelCases(general, 2), { loops: { ulps: 0.51 }, simd: eightUlps });
   equalsReference(crossEntropyKernel, kernelCases(logit), {
-    absolute: ({ inputs: [x] }) => {
-      const largest = Array.from(x).reduce((m, v) => Math.max(m, Math.abs(v)), 1);
-      return 2 ** -24 * (2 * largest + 5) + 2 ** -50 * largest * x.length;
+    loops: {
+      // A loss that is small beside logits of 1e4 is a difference of numbers of that size.
+      absolute: ({ inputs: [x] }) => {
+        const largest = Array.from(x).reduce((m, v) => Math.max(m, Math.abs(v)), 1);
+        return 2 ** -24 * (2 * largest + 5) + 2 ** -50 * largest * x.length;
+      },
     },
+    simd: eightUlps,
+  });
+
+  /** Cotangents from −1 to 1 beside logits and targets. */
+  const backwardCases = (smoothed: boolean, element: fc.Arbitrary<number>) =>
+    kernelCases(element).chain(({ inputs: [x, target], attrs, length }) =>
+      floats(
+        length,
+        dyadic.map((v) => v / 2),
+      ).map((g) => ({
+        inputs: [g, x, target],
+        attrs: smoothed ? attrs : { ...attrs, smoothing: 0 },
+        length: x.length,
+        dtype: "float32" as const,
+      })),
+    );
+  const closed = fc.oneof({ weight: 9, arbitrary: logit }, { weight: 1, arbitrary: fc.constant(-Infinity) });
+  for (const element of [general, logit]) {
+    equalsReference(crossEntropyBackwardKernel, backwardCases(false, element), {
+      // Half a unit of 1e-3, where what cancels counts.
+      loops: { ulps: 0.51, below: 6e-11 },
+      simd: eightUlps,
+    });
+    equalsReference(crossEntropyBackwardKernel, backwardCases(true, element), {
+      loops: { ulps: 0.51, below: 6e-11 },
+      simd: { absolute: () => 8 * 2 ** -24 + 8e-10 },
+    });
+  }
+  equalsReference(crossEntropyBackwardKernel, backwardCases(false, closed), {
+    loops: { ulps: 0.51, below: 6e-11 },
+    simd: eightUlps,
+  });
+
+  for (const smoothing of [0, 0.1]) {
+    const attrs = { C: 9, ignoreIndex: -1, smoothing };
+    standsAlone(crossEntropyKernel, attrs, [9, { classes: 9 }], 1);
+    standsAlone(crossEntropyBackwardKernel, attrs, [1, 9, { classes: 9 }], 9);
+  }
+
+  test.each(devices)("what is not finite, and rows to ignore, count on %s as the reference says", (device) => {
+    const choices = [NaN, Infinity, -Infinity, 1];
+    const rows = choices.flatMap((a) => choices.flatMap((b) => [0.5, a, b]));
+    const N = rows.length / 3;
+    const [x, exact] = [Float32Array.from(rows), Float64Array.from(rows)];
+    const g = new Float32Array(N).fill(2);
+    for (const c of [-1, 0, 1, 2]) {
+      const target = new Int32Array(N).fill(c);
+      for (const smoothing of [0, 0.25]) {
+        const attrs = { C: 3, ignoreIndex: -1, smoothing };
+        const [loss, expected] = [new Float32Array(N), new Float64Array(N)];
+        formOn(crossEntropyKernel, device)?.(loss, [x, target], attrs);
+        crossEntropyKernel.reference(expected, [exact, target], attrs);
+        loss.forEach((v, i) => {
+          expect(ulps(v, expected[i])).toBeLessThanOrEqual(8);
+        });
+        const [dx, dxExpected] = [new Float32Array(3 * N), new Float64Array(3 * N)];
+        formOn(crossEntropyBackwardKernel, device)?.(dx, [g, x, target], attrs);
+        crossEntropyBackwardKernel.reference(dxExpected, [Float64Array.from(g), exact, target], attrs);
+        dx.forEach((v, i) => {
+          expect(ulps(v, dxExpected[i])).toBeLessThanOrEqual(16);
+        });
+      }
+    }
   });
   equalsReference(
     targetsKernel,
@@ -168,6 +246,33 @@ describe("crossEntropy", () => {
           for (let c = 0; c < C; c++) expect(dx.data[n * C + c] + 0).toBe(0);
         });
       }),
+    );
+  });
+
+  test("an ignored row may hold anything: its first and second gradients are exactly 0, and no other changes", () => {
+    const junk = fc.constantFrom(Number.NaN, Infinity, -Infinity);
+    fc.assert(
+      fc.property(
+        batches(general),
+        junk,
+        smoothings,
+        ({ logits, target, ignoreIndex, ignored }, bad, labelSmoothing) => {
+          const C = logits.shape[1];
+          const isOut = (i: number): boolean => ignored[Math.floor(i / C)];
+          const spoilt = tensor(Float32Array.from(logits.data, (v, i) => (isOut(i) ? bad : v))).reshape(logits.shape);
+          const loss = (x: Tensor) => crossEntropy(x, target, { labelSmoothing, ignoreIndex });
+          const ofGradient = (x: Tensor) => grad(loss)(x).square().sum();
+          for (const f of [loss, ofGradient]) {
+            const [clean, other] = [logits, spoilt].map((x) => valueAndGrad(f)(x));
+            expect(other[0].item()).toBe(clean[0].item());
+            expect(plainNumbers(other[1])).toEqual(plainNumbers(clean[1]));
+            other[1].data.forEach((v: number, i: number) => {
+              if (isOut(i)) expect(v + 0).toBe(0);
+            });
+          }
+        },
+      ),
+      { numRuns: 40 },
     );
   });
 
@@ -286,9 +391,11 @@ describe("crossEntropy", () => {
     expect(() => nllLoss(x, target, { labelSmoothing: 0.1 } as object)).toThrow(
       new TypeError('nllLoss: options has the name "labelSmoothing", expected reduction, ignoreIndex'),
     );
-    expect(() => crossEntropy(x, target, { labelSmoothing: 1.5 })).toThrow(
-      new RangeError("crossEntropy: labelSmoothing has 1.5, expected a number from 0 to 1"),
-    );
+    for (const labelSmoothing of [1.5, -0.5]) {
+      expect(() => crossEntropy(x, target, { labelSmoothing })).toThrow(
+        new RangeError(`crossEntropy: labelSmoothing has ${labelSmoothing}, expected a number from 0 to 1`),
+      );
+    }
   });
 });
 
@@ -320,6 +427,21 @@ describe("nllLoss", () => {
       }),
     );
   });
+});
+
+test.each([
+  ["crossEntropy", crossEntropy],
+  ["nllLoss", nllLoss],
+] as const)("%s of rows that are all ignored: sum is 0, none is a list of zeros", (_, lossOf) => {
+  const target = tensor([-100, -100], { dtype: "int32" });
+  expect(plainNumbers(lossOf(zeros([2, 3]), target, { reduction: "sum" }))).toEqual([0]);
+  expect(plainNumbers(lossOf(zeros([2, 3]), target, { reduction: "none" }))).toEqual([0, 0]);
+});
+
+test("smoothed targets: the rows to ignore are 0, wherever they are, and every other one sums to 1", () => {
+  const out = new Float32Array(12).fill(7);
+  targetsKernel.loops(out, [Int32Array.of(-1, 2, -1)], { C: 4, ignoreIndex: -1, smoothing: 0.5 });
+  expect(Array.from(out)).toEqual([0, 0, 0, 0, 0.125, 0.125, 0.625, 0.125, 0, 0, 0, 0]);
 });
 
 describe("mseLoss", () => {

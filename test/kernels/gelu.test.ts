@@ -1,9 +1,19 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { gelu, grad, ones, type Tensor, tensor } from "../../src/index.ts";
-import { erfc, geluGradKernel, geluKernel, normalCdf, normalCdfKernel } from "../../src/kernels/gelu.ts";
-import { general, numbers, plainNumbers, shapes, tensorOf, tensors } from "../arbitraries.ts";
-import { devices, hasRightGradient } from "../suite.ts";
+import type { Flat, Kernel } from "../../src/device/kernel.ts";
+import { gelu, grad, ones, type Tensor, tensor, vjp } from "../../src/index.ts";
+import {
+  erfc,
+  geluBackwardKernel,
+  geluKernel,
+  geluTanhBackwardKernel,
+  geluTanhKernel,
+  normalCdf,
+  normalCdfKernel,
+} from "../../src/kernels/gelu.ts";
+import { floats, general, numbers, plainNumbers, shapes, tensorOf, tensors } from "../arbitraries.ts";
+import { devices, equalsReference, formOn, hasRightGradient } from "../suite.ts";
+import { awkward, evenly, everySize, keepTheirBounds, keepTheirSlopes } from "../sweep.ts";
 
 // The three tables were computed with 50 digits and rounded once.
 const erfcTable: [x: number, y: number][] = [
@@ -103,28 +113,91 @@ describe("the kernels", () => {
     return i % 2 === 0 ? x : x + 2 ** -11;
   });
 
+  /** f of a list, for a backward with g = 1. */
+  function of(kernel: Kernel<object>, device: (typeof devices)[number], x: Float32Array): Float32Array {
+    const form = formOn(kernel, device);
+    if (form === undefined) throw new Error(`${kernel.name} has no form on ${device}`);
+    const y = new Float32Array(x.length).fill(7);
+    form(y, kernel.name.endsWith("Backward") ? [x.map(() => 1), x] : [x], {});
+    return y;
+  }
+
+  test.each([
+    ["gelu", geluKernel, (x: number) => 2e-10 * Math.abs(x)],
+    ["Φ", normalCdfKernel, () => 2e-10],
+    ["gelu′", geluBackwardKernel, (x: number) => 2e-10 * (1 + Math.abs(x))],
+  ] as const)("the loops of %s are within the error of their cubics and one rounding", (_, kernel, bound) => {
+    const actual = of(kernel, "loops", sweep);
+    const exact = new Float64Array(sweep.length);
+    const x = Float64Array.from(sweep);
+    kernel.reference(exact, kernel === geluBackwardKernel ? [x.map(() => 1), x] : [x], {});
+    const beyond = sweep.filter((x, i) => {
+      const halfUlp = 2 ** -24 * Math.abs(exact[i]);
+      return !(Math.abs(actual[i] - exact[i]) <= halfUlp + bound(x));
+    });
+    expect(Array.from(beyond)).toEqual([]);
+  });
+
+  const ranges = [evenly(-15, 15, 20_001), evenly(-4, 4, 20_001), everySize.filter((_, i) => i % 5 === 0), awkward];
+  keepTheirBounds([
+    [normalCdfKernel, 11, 8e-10, ranges],
+    [geluKernel, 12, 8e-10, ranges],
+    [geluTanhKernel, 15, 1.5e-9],
+  ]);
+  describe("from −1 on", () => {
+    keepTheirBounds([
+      [geluKernel, 3, 8e-10, [evenly(-1, 10, 50_001)]],
+      [geluTanhKernel, 3, 1.5e-9, [evenly(-1, 10)]],
+    ]);
+  });
+  keepTheirSlopes([
+    [geluBackwardKernel, 2.5e-7, ranges],
+    [geluTanhBackwardKernel, 3e-7, [evenly(-15, 15), evenly(-4, 4), everySize, awkward]],
+  ]);
+
+  const casesOf = (inputs: 1 | 2) =>
+    fc
+      .nat(20)
+      .chain((n) => fc.array(floats(n, general), { minLength: inputs, maxLength: inputs }))
+      .map((list) => ({ inputs: list, attrs: {}, length: list[0].length, dtype: "float32" as const }));
+  equalsReference(normalCdfKernel, casesOf(1), {
+    loops: { absolute: () => 2 ** -24 + 2e-10 },
+    simd: { ulps: 11, below: 8e-10 },
+  });
+  equalsReference(geluKernel, casesOf(1), {
+    loops: { absolute: () => 2 ** -23 + 8e-10 },
+    simd: { ulps: 12, below: 8e-10 },
+  });
+  equalsReference(geluTanhKernel, casesOf(1), { loops: "exact", simd: { ulps: 15, below: 1.5e-9 } });
+  const largest = (g: Flat): number => Math.max(0, ...g.map(Math.abs));
+  equalsReference(geluBackwardKernel, casesOf(2), {
+    loops: { absolute: ({ inputs: [g] }) => (2 ** -23 + 1e-9) * largest(g) },
+    simd: { absolute: ({ inputs: [g] }) => 2.5e-7 * largest(g) },
+  });
+  equalsReference(geluTanhBackwardKernel, casesOf(2), {
+    loops: "exact",
+    simd: { absolute: ({ inputs: [g] }) => 3e-7 * largest(g) },
+  });
+
   describe.each(devices)("on %s", (device) => {
-    test.each([
-      ["gelu is within 2e-10 · |x|", geluKernel, (x: number) => 2e-10 * Math.abs(x)],
-      ["Φ is within 2e-10", normalCdfKernel, () => 2e-10],
-      ["gelu′ is within 2e-10 · (1 + |x|)", geluGradKernel, (x: number) => 2e-10 * (1 + Math.abs(x))],
-    ] as const)("%s and one rounding of its reference", (_, kernel, bound) => {
-      const [actual, exact] = [new Float32Array(sweep.length).fill(7), new Float64Array(sweep.length)];
-      kernel[device](actual, [sweep], {});
-      kernel.reference(exact, [Float64Array.from(sweep)], {});
-      const beyond = sweep.filter((x, i) => {
-        const halfUlp = 2 ** -24 * Math.abs(exact[i]);
-        return !(Math.abs(actual[i] - exact[i]) <= halfUlp + bound(x));
-      });
-      expect(Array.from(beyond)).toEqual([]);
+    test.each([geluKernel, geluTanhKernel])("$name is flat left of 0 and x right of it, and NaN of NaN", (kernel) => {
+      const y = of(kernel, device, Float32Array.of(-1e4, -3e38, 1e4, 3e38, Number.NaN));
+      expect(Array.from(y, (v) => v + 0)).toEqual([0, 0, 1e4, Math.fround(3e38), Number.NaN]);
     });
 
-    test.each([geluKernel, geluGradKernel])("$name is flat in the tails, and NaN of NaN", (kernel) => {
-      const y = new Float32Array(5);
-      kernel[device](y, [Float32Array.of(-1e4, -3e38, 1e4, 3e38, Number.NaN)], {});
-      const x = kernel === geluKernel ? [1e4, Math.fround(3e38)] : [1, 1];
-      expect(Array.from(y, (v) => v + 0)).toEqual([0, 0, ...x, Number.NaN]);
+    test.each([geluBackwardKernel, geluTanhBackwardKernel])("$name is 0 far left and 1 far right", (kernel) => {
+      const y = of(kernel, device, Float32Array.of(-20, -1e4, -3e38, 20, 1e4, 3e38, Number.NaN));
+      expect(Array.from(y, (v) => v + 0)).toEqual([0, 0, 0, 1, 1, 1, Number.NaN]);
     });
+  });
+
+  test("the tanh form is 0 or x, and its slope 0 or 1, at the ends of float64", () => {
+    const x = tensor([-1e300, -1e100, 1e100, 1e300], { dtype: "float64" });
+    const [y, pull] = vjp((x: Tensor) => gelu(x, { approximate: "tanh" }))(x);
+    expect(plainNumbers(y)).toEqual([0, 0, 1e100, 1e300]);
+    expect(plainNumbers(pull(y.onesLike())[0])).toEqual([0, 0, 1, 1]);
+    const second = grad(grad((x: Tensor) => gelu(x, { approximate: "tanh" })));
+    for (const far of [-1e100, 1e100]) expect(second(tensor(far, { dtype: "float64" })).item() + 0).toBe(0);
   });
 
   test("NaN stays NaN in float64", () => {

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { layerNorm, ones, rmsNorm, type Tensor, tensor, zeros } from "../../src/index.ts";
-import { normalizeKernel } from "../../src/kernels/norm.ts";
+import { normalizeBackwardKernel, normalizeKernel } from "../../src/kernels/norm.ts";
 import { dyadic, floats, fullShapes, general, numbers, positive, raggedSize, tensorOf, wide } from "../arbitraries.ts";
-import { equalsReference, hasRightGradient, ulps } from "../suite.ts";
+import { equalsReference, hasRightGradient, standsAlone, ulps } from "../suite.ts";
 
 const cases = (element: fc.Arbitrary<number>) =>
   fc
@@ -43,6 +43,37 @@ const lastDim = { dim: -1, keepdim: true };
 describe("norms", () => {
   equalsReference(normalizeKernel, cases(general), { ulps: 0.51 });
   equalsReference(normalizeKernel, cases(wide), { ulps: 0.51 });
+
+  /** A cotangent, and rows of which neighbours differ or eps is large, so that σ is no small number. */
+  const backwardCases = fc
+    .record({
+      R: fc.nat(4),
+      D: fc.oneof(raggedSize, fc.constant(64)),
+      wave: fc.boolean(),
+      centre: fc.boolean(),
+      shift: fc.constantFrom(0, 1000),
+    })
+    .chain(({ R, D, wave, centre, shift }) =>
+      fc.tuple(floats(R * D, general), floats(R * D, general)).map(([g, x]) => ({
+        inputs: [g, x.map((v, i) => v + shift + (wave ? (i % 2 === 0 ? 20 : -20) : 0))],
+        attrs: { D, eps: wave ? 1e-5 : 1, centre },
+        length: R * D,
+        dtype: "float32" as const,
+      })),
+    );
+  // Half a unit of 1e-3 is 6e-11: what cancels is no worse.
+  equalsReference(normalizeBackwardKernel, backwardCases, { ulps: 0.51, below: 6e-11 });
+
+  for (const centre of [true, false]) {
+    standsAlone(normalizeKernel, { D: 9, eps: 1e-5, centre }, [9], 9);
+    standsAlone(normalizeBackwardKernel, { D: 9, eps: 1e-5, centre }, [9, 9], 9);
+  }
+  // Rows far from 0, whose variance is lost as mean of x² − mean².
+  equalsReference(
+    normalizeKernel,
+    cases(dyadic.map((x) => 2 ** 20 + x)).map((c) => ({ ...c, attrs: { ...c.attrs, centre: true } })),
+    { ulps: 0.51 },
+  );
 
   // An eps that is not small keeps the curvature small, so that differences are good to ten digits.
   const withParameters = fullShapes(2, 1).chain((shape) => {

@@ -33,7 +33,7 @@ import {
   tensorOf,
   wide,
 } from "../arbitraries.ts";
-import { equalsReference, hasRightGradient, isAdjoint } from "../suite.ts";
+import { equalsReference, formOn, hasRightGradient, isAdjoint } from "../suite.ts";
 
 /** Some dims of a shape, in any order, some counted from the end. */
 const dimsOf = (shape: Shape): fc.Arbitrary<number[]> =>
@@ -69,7 +69,11 @@ function groups(x: Tensor, front: readonly number[]): number[][] {
 
 const total = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
 
-const spans = fc.record({ outer: fc.nat(3), n: fc.nat(6), inner: fc.nat(4) });
+const spans = fc.record({
+  outer: fc.nat(3),
+  n: fc.oneof(fc.nat(6), fc.nat(21)),
+  inner: fc.oneof(fc.constant(1), fc.nat(4), fc.nat(9)),
+});
 
 describe("sum", () => {
   const cases = (element: fc.Arbitrary<number>) =>
@@ -82,7 +86,16 @@ describe("sum", () => {
       })),
     );
   equalsReference(sumKernel, cases(dyadic), "exact");
-  equalsReference(sumKernel, cases(wide), "exact"); // both add in float64 in the same order, and round once
+  equalsReference(sumKernel, cases(wide), {
+    // Both add in float64 in the same order, and round once.
+    loops: "exact",
+    simd: {
+      absolute: ({ inputs: [x], attrs: { n } }) => {
+        const largest = Array.from(x).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+        return n * largest * (2 ** -24 + n * 2 ** -52);
+      },
+    },
+  });
   equalsReference(
     sumKernel,
     spans.chain((span) =>
@@ -95,6 +108,22 @@ describe("sum", () => {
     ),
     "exact",
   );
+
+  // Columns are cut at 64 and more, rows at some thousands of elements.
+  test.each([
+    { outer: 3, n: 700, inner: 150 },
+    { outer: 2, n: 3, inner: 1100 },
+    { outer: 3000, n: 3, inner: 2 },
+    { outer: 5000, n: 9, inner: 1 },
+    { outer: 1, n: 40_001, inner: 1 },
+    { outer: 2, n: 0, inner: 5 },
+  ])("on simd, $outer × $n × $inner numbers that are exact in every order give the exact sums", (span) => {
+    const x = Float32Array.from({ length: span.outer * span.n * span.inner }, (_, i) => ((i * 37) % 61) / 8 - 3);
+    const [actual, expected] = [0, 1].map((dirt) => new Float32Array(span.outer * span.inner).fill(dirt));
+    formOn(sumKernel, "simd")?.(actual, [x], span);
+    sumKernel.loops(expected, [x], span);
+    expect(actual).toEqual(expected);
+  });
 
   test("adds up the elements along any dims, in any order", () => {
     fc.assert(
@@ -131,6 +160,19 @@ describe("sum", () => {
     for (const options of [{}, { dim: 0 }, { dim: -1 }, { dim: [] }]) {
       expect(sum(tensor(3), options).toArray()).toBe(3);
     }
+  });
+
+  test("over neighbouring dims is rounded once, as over one dim of all their elements", () => {
+    fc.assert(
+      fc.property(
+        fc.tuple(some, some, some).chain((shape) => tensorOf([...shape], wide)),
+        (x) => {
+          const [a, b, c] = x.shape;
+          expect(numbers(x.sum({ dim: [0, 1] }))).toEqual(numbers(x.reshape([a * b, c]).sum({ dim: 0 })));
+          expect(numbers(x.sum({ dim: [1, 2] }))).toEqual(numbers(x.reshape([a, b * c]).sum({ dim: 1 })));
+        },
+      ),
+    );
   });
 
   test("of int32 wraps at 2³²", () => {
@@ -326,6 +368,30 @@ describe("max, min and argmax", () => {
     );
   });
 
+  test.each(["float32", "float64"] as const)("the first of several NaN counts, wherever it is, in %s", (dtype) => {
+    for (const [list, place] of [
+      [[NaN, 2, NaN], 0],
+      [[3, NaN, NaN], 1],
+      [[3, 2, NaN], 2],
+    ] as const) {
+      const x = tensor([...list], { dtype });
+      for (const op of [max, min]) {
+        const { values, indices: places } = op(x, { dim: 0 });
+        expect([values.item(), places.item()]).toEqual([NaN, place]);
+      }
+      expect(x.argmax().item()).toBe(place);
+    }
+  });
+
+  test("of a scalar are the scalar, by dim 0 and −1 too", () => {
+    for (const dim of [0, -1]) {
+      for (const op of [max, min]) {
+        const { values, indices: places } = op(tensor(3), { dim });
+        expect([values.shape, values.item(), places.shape, places.item()]).toEqual([[], 3, [], 0]);
+      }
+    }
+  });
+
   test("take integers and keep their dtype", () => {
     const x = tensor(Int32Array.of(2, -(2 ** 31), 2 ** 31 - 1, 2 ** 31 - 1));
     expect([max(x).item(), min(x).item(), argmax(x).item()]).toEqual([2 ** 31 - 1, -(2 ** 31), 2]);
@@ -420,7 +486,17 @@ describe("what is refused", () => {
     [
       "the largest of nothing",
       () => max(zeros([2, 0])),
-      new RangeError("max: x has shape [0], expected elements along dim 0"),
+      new RangeError("max: x has shape [2, 0], expected at least one element"),
+    ],
+    [
+      "the place of the smallest of nothing, by any dims",
+      () => min(zeros([0, 2, 3])),
+      new RangeError("min: x has shape [0, 2, 3], expected at least one element"),
+    ],
+    [
+      "the place of the largest of nothing",
+      () => argmax(zeros([2, 0]), { keepdim: true }),
+      new RangeError("argmax: x has shape [2, 0], expected at least one element"),
     ],
     [
       "the smallest along an empty dim",

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Flat } from "../../src/device/kernel.ts";
 import {
   logSoftmax,
   logsumexp,
@@ -10,9 +11,15 @@ import {
   valueAndGrad,
   zeros,
 } from "../../src/index.ts";
-import { logSoftmaxKernel, logsumexpKernel, softmaxKernel } from "../../src/kernels/softmax.ts";
+import {
+  logSoftmaxBackwardKernel,
+  logSoftmaxKernel,
+  logsumexpKernel,
+  softmaxBackwardKernel,
+  softmaxKernel,
+} from "../../src/kernels/softmax.ts";
 import { dyadic, floats, fullShapes, general, logit, numbers, raggedSize, tensorOf } from "../arbitraries.ts";
-import { equalsReference, hasRightGradient, ulps } from "../suite.ts";
+import { devices, equalsReference, formOn, hasRightGradient, standsAlone, ulps } from "../suite.ts";
 
 /** Rows of logits, ±1e4 and closed experts (−∞) among them; the first of a row is always finite. */
 const rows = fc.tuple(fc.nat(4), fc.oneof(raggedSize, fc.constant(64))).chain(([R, n]) =>
@@ -28,6 +35,26 @@ const cases = rows.map(({ x, n }) => ({ inputs: [x], attrs: { n }, length: x.len
 
 /** One rounding, and a little for what float64 itself loses where logits of 1e4 are subtracted. */
 const oneRounding = { ulps: 0.51 };
+/** Exponentials in float32 on simd. */
+const someRoundings = { loops: oneRounding, simd: { ulps: 8, below: 8e-10 } };
+
+const largest = (x: Flat): number => Array.from(x).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+
+/** Rows with whatever a float can be; `limit` says what softmax makes of +∞. */
+const strange = fc
+  .tuple(
+    fc.array(fc.constantFrom(NaN, Infinity, -Infinity, 1e4, -1e4, 1, 0, -0, 1e-40), {
+      minLength: 1,
+      maxLength: 9,
+    }),
+    fc.boolean(),
+  )
+  .map(([row, limit]) => ({
+    inputs: [Float32Array.from(row)],
+    attrs: { n: row.length, limit },
+    length: row.length,
+    dtype: "float32" as const,
+  }));
 
 const shaped = fullShapes(3, 1).chain((shape) => fc.record({ x: tensorOf(shape, logit), dim: anyDim(shape) }));
 const anyDim = (shape: Shape) => fc.integer({ min: -shape.length, max: shape.length - 1 });
@@ -38,13 +65,57 @@ const small = fc
   .chain((shape) => fc.record({ x: tensorOf(shape, general), dim: anyDim(shape) }));
 
 describe("the softmax family", () => {
-  equalsReference(softmaxKernel, cases, oneRounding);
-  equalsReference(logSoftmaxKernel, cases, oneRounding);
+  equalsReference(softmaxKernel, cases, someRoundings);
+  equalsReference(logSoftmaxKernel, cases, someRoundings);
+  equalsReference(softmaxKernel, strange, someRoundings);
+  equalsReference(logSoftmaxKernel, strange, someRoundings);
   equalsReference(
     logsumexpKernel,
     rows.map(({ x, n, R }) => ({ inputs: [x], attrs: { n }, length: R, dtype: "float32" as const })),
-    oneRounding,
+    {
+      loops: oneRounding,
+      simd: {
+        absolute: ({ inputs: [x], attrs: { n } }) => {
+          const finite = x.filter(Number.isFinite);
+          return 2 ** -24 * (largest(finite) + Math.log(n) + 3 + Math.log(n));
+        },
+      },
+    },
   );
+
+  test.each(devices)("logsumexp of ∞, −∞ and NaN on %s is what the reference says", (device) => {
+    const choices = [NaN, Infinity, -Infinity, 1];
+    const rows = choices.flatMap((a) => choices.flatMap((b) => [a, b, -Infinity, a, b]));
+    const [actual, expected] = [new Float32Array(choices.length ** 2), new Float64Array(choices.length ** 2)];
+    formOn(logsumexpKernel, device)?.(actual, [Float32Array.from(rows)], { n: 5 });
+    logsumexpKernel.reference(expected, [Float64Array.from(rows)], { n: 5 });
+    expect(Array.from(actual)).toEqual(Array.from(expected, Math.fround));
+  });
+
+  standsAlone(softmaxKernel, { n: 9, limit: false }, [9], 9);
+  standsAlone(logSoftmaxKernel, { n: 9 }, [9], 9);
+  standsAlone(logsumexpKernel, { n: 9 }, [9], 1);
+  standsAlone(softmaxBackwardKernel, { n: 9 }, [9, 9], 9);
+  standsAlone(logSoftmaxBackwardKernel, { n: 9 }, [9, 9], 9);
+
+  /** A cotangent and probabilities, or any numbers in their place. */
+  const pairs = (y: fc.Arbitrary<number>) =>
+    fc
+      .tuple(fc.nat(4), fc.oneof(raggedSize, fc.constant(64)))
+      .chain(([R, n]) =>
+        fc
+          .tuple(floats(R * n, general), floats(R * n, y))
+          .map((inputs) => ({ inputs, attrs: { n }, length: R * n, dtype: "float32" as const })),
+      );
+  // A difference, rounded once; what float64 leaves of it where it cancels is far below.
+  equalsReference(softmaxBackwardKernel, pairs(general), {
+    absolute: ({ inputs: [g, y], attrs: { n } }) => 2 ** -24 * largest(y) * largest(g) * (1 + n * largest(y)) * 1.01,
+  });
+  equalsReference(softmaxBackwardKernel, pairs(dyadic.map((v) => v / 2)), "exact");
+  equalsReference(logSoftmaxBackwardKernel, pairs(general.map((v) => -Math.abs(v))), {
+    loops: { absolute: ({ inputs: [g], attrs: { n } }) => 2 ** -24 * (n + 1) * largest(g) * 1.01 },
+    simd: { absolute: ({ inputs: [g], attrs: { n } }) => 2 ** -24 * (7 * n + 1) * largest(g) * 1.01 },
+  });
 
   for (const [name, op] of [
     ["softmax", softmax],

@@ -250,6 +250,7 @@ const formulas: Record<Exclude<Activation, "swiglu">, (z: number) => number> = {
       [1, 0.841344746068543],
       [2, 0.977249868051821],
     ]).get(z) ?? Number.NaN),
+  geluTanh: (z) => (z / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (z + 0.044715 * z ** 3))),
   silu: (z) => z / (1 + Math.exp(-z)),
 };
 
@@ -312,7 +313,9 @@ describe("FeedForward", () => {
 
   test("refuses unknown activations and options", () => {
     expect(() => new FeedForward({ dim: 2, hidden: 2, activation: "tanh" as Activation })).toThrow(
-      new TypeError('FeedForward: activation has "tanh", expected "linear", "cubic", "relu", "gelu", "silu", "swiglu"'),
+      new TypeError(
+        'FeedForward: activation has "tanh", expected "linear", "cubic", "relu", "gelu", "geluTanh", "silu", "swiglu"',
+      ),
     );
     expect(() => new FeedForward({ dim: 2, hidden: 2, activation: "toString" as Activation })).toThrow(TypeError);
     expect(() => new FeedForward({ dim: 2, hidden: 2, dropout: 0.1 } as never)).toThrow(

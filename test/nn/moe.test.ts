@@ -73,7 +73,7 @@ const drawn = (c: RouterCase) =>
       ),
       g: tensorOf([T, D], dyadic, "float64"),
       mask: fc.option(flags, { nil: undefined }),
-      activation: fc.constantFrom<Activation>("linear", "cubic", "gelu", "silu", "swiglu"),
+      activation: fc.constantFrom<Activation>("linear", "cubic", "gelu", "geluTanh", "silu", "swiglu"),
       seed: fc.integer(),
     });
   });
@@ -169,7 +169,7 @@ describe.each(named(routers))("%s", (_, c) => {
     const sizes = fc.record({
       T: fc.integer({ min: 0, max: 8 }),
       E: fc.integer({ min: c.minExperts, max: 5 }),
-      activation: fc.constantFrom<Activation>("linear", "cubic", "relu", "gelu", "silu", "swiglu"),
+      activation: fc.constantFrom<Activation>("linear", "cubic", "relu", "gelu", "geluTanh", "silu", "swiglu"),
       seed: fc.integer(),
     });
     fc.assert(

@@ -220,7 +220,9 @@ describe("experts", () => {
       }
     }
     expect(() => new Experts({ ...sizes, activation: "swish" as Activation })).toThrow(
-      new TypeError('Experts: activation has "swish", expected "linear", "cubic", "relu", "gelu", "silu", "swiglu"'),
+      new TypeError(
+        'Experts: activation has "swish", expected "linear", "cubic", "relu", "gelu", "geluTanh", "silu", "swiglu"',
+      ),
     );
     expect(() => new Experts({ ...sizes, k: 2 } as MoEOptions)).toThrow(
       new TypeError(

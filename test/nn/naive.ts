@@ -20,6 +20,10 @@ const activations: Record<Activation, (z: Tensor, up: Tensor | null) => Tensor> 
   cubic: (z) => z.pow(3),
   relu: (z) => z.maximum(0),
   gelu: (z) => z.gelu(),
+  geluTanh: (z) => {
+    const v = z.add(z.pow(3).mul(0.044715)).mul(Math.sqrt(2 / Math.PI));
+    return v.tanh().add(1).mul(z).mul(0.5);
+  },
   silu: (z) => z.mul(z.sigmoid()),
   swiglu: (z, up) => (up as Tensor).mul(z).div(z.neg().exp().add(1)),
 };

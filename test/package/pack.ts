@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "vite";
 
 /**
  * Packs the library as it would be published, installs the tarball in an empty folder and uses it there as a stranger
@@ -49,6 +51,19 @@ describe("the tarball", () => {
     const visible = readdirSync(installed).filter((name) => !name.startsWith("."));
     assert.deepEqual(visible, ["moegrad"]);
   });
+});
+
+test("all of moegrad in a page, minified and compressed, is at most 60 KB", async () => {
+  const entry = join(installed, "moegrad", "dist", "index.js");
+  const built = await build({
+    configFile: false,
+    logLevel: "silent",
+    build: { write: false, minify: "esbuild", target: "es2022", lib: { entry, name: "moegrad", formats: ["iife"] } },
+  });
+  const code = (Array.isArray(built) ? built : [built]).flatMap((result) => ("output" in result ? result.output : []));
+  const bytes = code.reduce((sum, chunk) => sum + ("code" in chunk ? gzipSync(chunk.code).length : 0), 0);
+  console.log(`moegrad: ${(bytes / 1024).toFixed(1)} KB`);
+  assert.ok(bytes > 10_000 && bytes <= 60 * 1024, `${bytes} bytes`);
 });
 
 describe("an entry point offers the same names to import and to require", () => {

@@ -143,7 +143,20 @@ describe("written down and read again", () => {
     const json = routingToJSON(topKRouter()(zeros([2, 3])));
     const read = (changes: object) => () => routingFromJSON({ ...json, ...changes } as RoutingJSON);
     expect(read({})).not.toThrow();
-    expect(() => routingFromJSON(null as unknown as RoutingJSON)).toThrow(TypeError);
+    for (const [value, shown] of [
+      [null, "null"],
+      [3, "3"],
+      ["[]", '"[]"'],
+    ] as const) {
+      expect(() => routingFromJSON(value as unknown as RoutingJSON)).toThrow(
+        new TypeError(`routingFromJSON: json has ${shown}, expected an object of routingToJSON`),
+      );
+    }
+    const list = { length: 3, 0: 0 };
+    expect(read({ offsets: list })).toThrow(
+      new TypeError("routingFromJSON: offsets has a Object, expected a list of numbers"),
+    );
+    expect(read({ offsets: [0, 4] })).toThrow(new RangeError("routingFromJSON: offsets has shape [2], expected [4]"));
     for (const name of ["logits", "tokenOfSlot", "expertOfSlot", "offsets", "slotsOfToken", "tokenOffsets"] as const) {
       expect(read({ [name]: undefined })).toThrow(TypeError);
       expect(read({ [name]: [...json[name], 0] })).toThrow(RangeError);

@@ -1,7 +1,17 @@
 /** Gates: what multiplies each slot's output, in value and in gradient. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Generator, gradcheck, type Routing, type Tensor, tensor, topKRouter, valueAndGrad } from "../../src/index.ts";
+import {
+  detectAnomaly,
+  Generator,
+  gradcheck,
+  type Routing,
+  type Tensor,
+  tensor,
+  topKRouter,
+  valueAndGrad,
+  zeros,
+} from "../../src/index.ts";
 import { withLogits } from "../../src/routing/record.ts";
 import { general, numbers, tensorOf } from "../arbitraries.ts";
 import { asked, context, named, ranking, routers, rowsOf, runs, slotsOf } from "./table.ts";
@@ -175,4 +185,13 @@ test("renormalised gates are the softmax of the asked logits, also where these a
     ]),
   );
   expect(numbers(crowded.gate).every(Number.isFinite)).toBe(true);
+});
+
+test.each([
+  ["float32", -3e38],
+  ["float64", -1.5e308],
+] as const)("renormalised gates of equal %s logits are even, however low these are", (dtype, low) => {
+  const logits = zeros([2, 3], { dtype }).add(low);
+  const { gate } = detectAnomaly(() => topKRouter({ k: 2 })(logits));
+  expect(numbers(gate)).toEqual([0.5, 0.5, 0.5, 0.5]);
 });

@@ -57,7 +57,7 @@ describe("a small run", () => {
 
     const results = JSON.parse(readFileSync(json, "utf8")) as Results;
     expect(results.models.map(({ losses }) => losses.length)).toEqual([4, 4, 4, 4]);
-    expect(results.command).toMatch(/^npm start -- .*--seed 1$/);
+    expect(results.command).toMatch(/^npm start -- .*--seed 1 --device auto$/);
     expect(results.interrupted).toBe(false);
 
     const html = readFileSync(join(folder, "small.html"), "utf8");

@@ -24,6 +24,13 @@ describe("options", () => {
     expect(options).toMatchObject({ experts: 8, seed: 1, out: "report.html", json: null });
   });
 
+  test("a device that is faster takes more steps", () => {
+    expect([parse().steps, parse("--device", "simd").steps, parse("--device", "loops").steps]).toEqual([
+      4000, 4000, 1000,
+    ]);
+    expect(parse("--device", "loops", "--steps", "7")).toMatchObject({ device: "loops", steps: 7 });
+  });
+
   test("are read in both spellings, the last one counts", () => {
     const options = parse("--steps", "7", "--steps=9", "--routers", "gshard, dense", "--json", "-", "--languages=eng");
     expect(options).toMatchObject({ steps: 9, routers: ["gshard", "dense"], json: "-", languages: ["eng"] });
@@ -36,7 +43,18 @@ describe("options", () => {
   test("help is asked for", () => {
     expect(parseOptions(["--help"])).toBe("help");
     expect(parseOptions(["-h"])).toBe("help");
-    for (const name of ["routers", "languages", "experts", "steps", "seed", "workers", "out", "json", "help"]) {
+    for (const name of [
+      "routers",
+      "languages",
+      "experts",
+      "steps",
+      "seed",
+      "device",
+      "workers",
+      "out",
+      "json",
+      "help",
+    ]) {
       expect(usage).toContain(`  --${name} `);
     }
   });
@@ -74,6 +92,7 @@ describe("what cannot be is refused in one line that says what is allowed", () =
     [["--steps", "1.5"], '--steps has "1.5", expected an integer from 1 to 1000000'],
     [["--steps", "many"], '--steps has "many", expected an integer from 1 to 1000000'],
     [["--steps", "-3"], '--steps has "-3", expected an integer from 1 to 1000000'],
+    [["--device", "cuda"], '--device has "cuda", expected auto, loops, simd'],
     [["--seed", "1e3"], '--seed has "1e3", expected an integer from 0 to 9007199254740991'],
     [["--seed", "9007199254740993"], '--seed has "9007199254740993", expected an integer from 0 to 9007199254740991'],
     [["--experts", "65"], '--experts has "65", expected an integer from 1 to 64'],

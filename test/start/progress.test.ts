@@ -8,6 +8,7 @@ const job = (variant: Job["variant"], steps: number): Job => ({
   numExperts: 8,
   steps,
   seed: 1,
+  device: "auto",
 });
 
 /** A progress line whose clock goes one second a step. */

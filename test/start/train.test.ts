@@ -11,6 +11,7 @@ const job = (variant: Job["variant"], more: Partial<Job> = {}): Job => ({
   numExperts: 4,
   steps: 3,
   seed: 1,
+  device: "auto",
   ...more,
 });
 
@@ -24,6 +25,18 @@ describe("training", () => {
       const runs = [await train(job(variant)), await train(job(variant))];
       expect(untimed(runs[0])).toEqual(untimed(runs[1]));
       expect(runs[0].losses).toHaveLength(3);
+    },
+  );
+
+  test.each(["dense", "top2", "gshard", "expert-choice"] as const)(
+    "%s has the losses of the loops on every device, but for rounding",
+    async (variant) => {
+      const [loops, simd] = [
+        await train(job(variant, { device: "loops", steps: 10 })),
+        await train(job(variant, { device: "simd", steps: 10 })),
+      ];
+      for (const [i, bits] of simd.losses.entries()) expect(Math.abs(bits - loops.losses[i])).toBeLessThan(1e-4);
+      expect(Math.abs(simd.heldOutBits - loops.heldOutBits)).toBeLessThan(0.02);
     },
   );
 
