@@ -272,12 +272,12 @@ export function backward(y: Tensor, g?: Tensor, options: BackwardOptions = {}): 
     const leaves = [...cotangents.keys()].filter((x) => x.record === null && x.requiresGrad);
     for (const x of leaves) {
       const dx = cotangents.get(x) as Tensor;
-      x.grad = x.grad === null ? dx : x.grad.add(dx);
+      x.grad = x.peekGrad()?.add(dx) ?? dx;
     }
-    return leaves.map((x) => x.grad as Tensor);
+    return leaves.map((x) => x.peekGrad() as Tensor);
   };
   const apart = !createGraph && records.every(({ op }) => !op.foreign);
-  withRecording(createGraph, "backward", () => (apart ? region(accumulate, (grads) => grads) : accumulate()));
+  withRecording(createGraph, "backward", () => (apart ? region(accumulate, (grads) => grads, true) : accumulate()));
 }
 
 /** Cotangents of `wanted`, zeros where y does not depend on them; leaves every `x.grad` alone. */

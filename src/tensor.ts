@@ -6,7 +6,7 @@
  */
 import { type BackwardOptions, backward, type OpRecord } from "./autograd.ts";
 import { type DType, type Flat, holds } from "./device/kernel.ts";
-import { filledValue, type Storage, type Value } from "./device/storage.ts";
+import { filledValue, hold, type Storage, sharedStorage, type Value } from "./device/storage.ts";
 import { checkBoolean, checkDtype, checkShape, checkTensor, isTensor, rangeError, show, stateError, tensorMark, typeError } from "./errors.ts";
 import * as compare from "./kernels/compare.ts";
 import * as ce from "./kernels/crossEntropy.ts";
@@ -78,8 +78,8 @@ export class Tensor {
   assign(value: Value): void {
     checkShape("assign", "value", value.shape, this.shape);
     checkDtype("assign", "value", value.storage.dtype, [this.dtype]);
+    hold(value.storage, this.#storage);
     this.#storage = value.storage;
-    this.#storage.kept = true;
     this.version++;
   }
 
@@ -115,16 +115,20 @@ export class Tensor {
 
   /** The gradient that backward has added up here, or null. May be set, to null or to a tensor of the same shape. */
   get grad(): Tensor | null {
+    if (this.#grad !== null) sharedStorage(this.#grad.storage);
     return this.#grad;
   }
+
+  /** Internal: the gradient for one who does not keep it. */
+  peekGrad(): Tensor | null { return this.#grad; }
 
   set grad(g: Tensor | null) {
     if (g !== null) {
       checkTensor("grad", "value", g);
       checkShape("grad", "value", g.shape, this.shape, "the shape of the tensor");
       checkDtype("grad", "value", g.dtype, [this.dtype], "the dtype of the tensor");
-      g.storage.kept = true;
     }
+    hold(g?.storage ?? null, this.#grad?.storage ?? null);
     this.#grad = g;
   }
 
@@ -185,7 +189,7 @@ export class Tensor {
   }
 
   /** The same numbers, without the graph behind them. */
-  detach(): Tensor { return new Tensor({ storage: this.#storage, shape: this.shape }); }
+  detach(): Tensor { return new Tensor({ storage: sharedStorage(this.#storage), shape: this.shape }); }
 
   /** A tensor of the same shape and dtype, filled with x. Throws when x is no number, or none that the dtype has. */
   fullLike(x: number): Tensor {

@@ -6,6 +6,7 @@
  */
 import { type AnyOp, applyOp, defineOp, noGrad, type OpFn, pullback, seed, withRecording } from "./autograd.ts";
 import { shared } from "./device/state.ts";
+import { sharedStorage } from "./device/storage.ts";
 import {
   checkDtype,
   checkFunction,
@@ -54,7 +55,7 @@ export function aliasOf(op: string, x: unknown, i: number): Tensor {
 const alias: OpFn<[x: Tensor]> = defineOp({
   name: "alias",
   inputs: ["x"],
-  forward: ([x]) => ({ storage: x.storage, shape: x.shape }),
+  forward: ([x]) => ({ storage: sharedStorage(x.storage), shape: x.shape }),
   vjp: (g) => [() => g],
 });
 
@@ -168,7 +169,7 @@ export function customOp<I extends readonly Tensor[]>(spec: CustomOp<I>): (...in
     forward(inputs: I) {
       const y = noGrad(() => forward(...inputs));
       if (!isTensor(y)) throw typeError(name, "forward", `${show(y)} as its result`, "a tensor");
-      return { storage: y.storage, shape: y.shape };
+      return { storage: sharedStorage(y.storage), shape: y.shape };
     },
     vjp(g: Tensor, { inputs, output }: { inputs: I; output: Tensor }) {
       let made: readonly (Tensor | null)[] | null = null;

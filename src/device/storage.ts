@@ -15,18 +15,35 @@ export interface Storage extends Cached {
   readonly host: Flat | null;
   /** A copy of the numbers, on every device. */
   read(): Promise<Flat>;
-  /** Internal to regions: a gradient or a parameter has it, which no region may free. */
-  kept?: boolean;
+  /** Internal to regions: how many tensors have it as their gradient or as a parameter's numbers; no region frees it then. */
+  holders?: number;
+  /** Internal to regions: nobody but its holders can have seen it, so the last of them frees it. */
+  sole?: boolean;
   /** Internal to regions: it belongs to the graph alone and is freed with it. */
   owned?: boolean;
   /** Internal to regions: nobody will read it any more, so its numbers need not be kept. */
   free?(): void;
 }
 
+/** The storage of a tensor for another one: from now on it is not the only one's. */
+export function sharedStorage(storage: Storage): Storage {
+  storage.sole = false;
+  return storage;
+}
+
+/** Says that a tensor has a storage as its gradient or its parameter now, in place of another. */
+export function hold(storage: Storage | null, before: Storage | null): void {
+  if (storage !== null) storage.holders = (storage.holders ?? 0) + 1;
+  if (before === null) return;
+  before.holders = (before.holders ?? 1) - 1;
+  if (before.sole && before.holders === 0) before.free?.();
+}
+
 /** Numbers in an array, in the memory of the SIMD device, or in both. */
 class HostStorage implements Storage {
   place: Place | null = null;
-  kept = false;
+  holders = 0;
+  sole = false;
   owned = false;
   #freed = false;
   #array: Flat | null;

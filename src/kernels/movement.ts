@@ -9,6 +9,7 @@
 import { defineOp, type OpFn } from "../autograd.ts";
 import type { Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
+import { sharedStorage } from "../device/storage.ts";
 import { checkInteger, checkOptions, checkTensor, rangeError, show, typeError } from "../errors.ts";
 import { broadcastStrides, checkDim, checkShapeList, checkSizes, type Shape, sizeOf, stridesOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -126,7 +127,7 @@ export function transpose(x: Tensor, dim0 = -2, dim1 = -1): Tensor {
 const reshapeOp: OpFn<[x: Tensor], [shape: Shape]> = defineOp({
   name: "reshape",
   inputs: ["x"],
-  forward: ([x], shape) => ({ storage: x.storage, shape }),
+  forward: ([x], shape) => ({ storage: sharedStorage(x.storage), shape }),
   vjp: (g, { inputs: [x] }) => [() => reshapeOp(g, x.shape)],
 });
 

@@ -208,8 +208,9 @@ export class MoE extends Module {
       options.routing === undefined
         ? this.#choose({ ...options, mask }, tokens, logits)
         : this.#replay(options.routing, tokens, logits);
-    const h = this.experts.forward(dispatch(tokens, routing), routing.offsets);
-    const routed = combine(h, routing.gate, routing);
+    const pass = (): Tensor =>
+      combine(this.experts.forward(dispatch(tokens, routing), routing.offsets), routing.gate, routing);
+    const routed = region(pass, (y) => [y]);
     const output =
       this.shared === null ? routed : routed.add(clearRows(this.shared.forward(tokens), routing.keptTokens));
     return { output: output.reshape(x.shape), routing };

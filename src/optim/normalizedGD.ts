@@ -60,7 +60,7 @@ export class NormalizedGD extends Optimizer<Settings> {
   }
 
   protected override stepGroup(group: Group<Settings>): void {
-    const params = group.params.filter((p) => p.grad !== null && p.size > 0);
+    const params = group.params.filter((p) => p.peekGrad() !== null && p.size > 0);
     if (params.length > 0) moveGroup(params, group);
   }
 
@@ -76,7 +76,7 @@ const rowsOf = (g: Tensor, perExpert: boolean): Tensor =>
 const orOne = (x: Tensor): Tensor => x.eq(0).where(1, x);
 
 function moveGroup(params: readonly Tensor[], { lr, norm, perExpert }: Settings): void {
-  const rows = params.map((p) => rowsOf(p.grad as Tensor, perExpert));
+  const rows = params.map((p) => rowsOf(p.peekGrad() as Tensor, perExpert));
   const largest = stack(rows.map((g) => g.abs().max({ dim: 1 }).values)).max({ dim: 0, keepdim: true }).values;
   const scale = orOne(largest.transpose());
   // Entries from −1 to 1, one of them ±1: no square of them overflows, and not all underflow.

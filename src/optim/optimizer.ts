@@ -63,7 +63,10 @@ export abstract class Optimizer<S extends { lr: number }> {
   }
 
   protected stepGroup(group: Group<S>): void {
-    for (const p of group.params) if (p.grad !== null) this.update(p, p.grad, group);
+    for (const p of group.params) {
+      const g = p.peekGrad();
+      if (g !== null) this.update(p, g, group);
+    }
   }
 
   protected abstract update(p: Tensor, g: Tensor, settings: S): void;
@@ -115,5 +118,9 @@ export function checkRates(op: string, { lr, weightDecay }: { lr: number; weight
 }
 
 /** Runs an update kernel on tensors of one shape and dtype. */
-export const runUpdate = <A>(kernel: Kernel<A>, inputs: readonly Tensor[], attrs: A): Tensor =>
-  inputs[0].make(run(kernel, inputs, attrs, inputs[0].shape, inputs[0].dtype), null);
+export const runUpdate = <A>(kernel: Kernel<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
+  const value = run(kernel, inputs, attrs, inputs[0].shape, inputs[0].dtype);
+  // It becomes a parameter or a running mean: when that is replaced, nobody else has it.
+  value.storage.sole = true;
+  return inputs[0].make(value, null);
+};

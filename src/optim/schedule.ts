@@ -131,13 +131,13 @@ export const clipGradNorm: (params: readonly Tensor[], maxNorm: number) => Tenso
     checkDtype(op, `parameter ${i}`, p.dtype, [params[0].dtype], "the dtype of parameter 0");
   }
   return noGrad(() => {
-    const grads = params.flatMap((p) => (p.grad === null ? [] : [p.grad]));
+    const grads = params.flatMap((p) => p.peekGrad() ?? []);
     if (grads.length === 0) return params[0].make(params[0].zerosLike().sum(), null);
     const norm = stack(grads.map((g) => g.square().sum()))
       .sum()
       .sqrt();
     const scale = norm.add(1e-6).pow(-1).mul(maxNorm).clamp(undefined, 1);
-    for (const p of params) if (p.grad !== null) p.grad = p.grad.mul(scale);
+    for (const p of params) p.grad = p.peekGrad()?.mul(scale) ?? null;
     return norm;
   });
 };
