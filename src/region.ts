@@ -43,6 +43,9 @@ export function region<T>(fn: () => T, keptOf: (result: T) => readonly Tensor[],
   return result;
 }
 
+/** A region whose result is one tensor. */
+export const inside = (fn: () => Tensor): Tensor => region(fn, (y) => [y]);
+
 /** Runs fn outside of every region: what it makes is nobody's to free. */
 export function unscoped<T>(fn: () => T): T {
   const state = shared();

@@ -115,7 +115,7 @@ export class Tensor {
 
   /** The gradient that backward has added up here, or null. May be set, to null or to a tensor of the same shape. */
   get grad(): Tensor | null {
-    if (this.#grad !== null) sharedStorage(this.#grad.storage);
+    if (this.#grad !== null) this.#grad.storage.sole = false;
     return this.#grad;
   }
 
@@ -172,6 +172,15 @@ export class Tensor {
     const host = this.#storage.host;
     const label = `shape [${this.shape.join(", ")}], ${this.dtype}${this.requiresGrad ? ", requiresGrad" : ""}`;
     return host === null ? `Tensor(${label})` : `Tensor(${label})\n${this}`;
+  }
+
+  /**
+   * Says that nobody will read this tensor again: its memory on a device is given back, unless another tensor shares it or
+   * has it as its gradient. On the host there is nothing to give back; the collector does it.
+   */
+  dispose(): void {
+    const storage = this.#storage;
+    if (!storage.aliased && (storage.holders ?? 0) === 0) storage.free?.();
   }
 
   // ---- autograd

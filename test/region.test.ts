@@ -9,7 +9,7 @@ const rng = new Generator(1);
 /** Large enough to be on the device. */
 const large = (): Tensor => randn([100, 100], { rng });
 const freed = new Error(
-  "storage: the tensor has been freed by backward or the end of its scope, expected one that is in use (read it before)",
+  "storage: the tensor has been freed by backward, dispose() or the end of its scope, expected one that is in use (read it before)",
 );
 
 describe("scope", () => {
@@ -124,5 +124,28 @@ describe("scope", () => {
   test("refuses what is no synchronous function", () => {
     expect(() => scope(3 as never)).toThrow(new TypeError("scope: fn has 3, expected a function"));
     expect(() => scope(async () => 1)).toThrow(TypeError);
+  });
+});
+
+describe("dispose", () => {
+  test("gives a tensor's memory back, and reading it throws", () => {
+    const x = large();
+    const y = x.add(1);
+    y.dispose();
+    expect(() => y.data).toThrow(freed);
+    expect(x.data.length).toBe(10_000);
+  });
+
+  test("leaves what another tensor shares, or has as its gradient", () => {
+    const x = large();
+    const y = x.add(1);
+    const flat = y.reshape([10_000]);
+    y.dispose();
+    expect(flat.data[0]).toBe(Math.fround(x.data[0] + 1));
+    const w = large();
+    w.requiresGrad = true;
+    w.square().sum().backward();
+    w.grad?.dispose();
+    expect(w.grad?.data[0]).toBe(2 * w.data[0]);
   });
 });

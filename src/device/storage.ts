@@ -19,6 +19,8 @@ export interface Storage extends Cached {
   holders?: number;
   /** Internal to regions: nobody but its holders can have seen it, so the last of them frees it. */
   sole?: boolean;
+  /** Internal to regions: several tensors read it. */
+  aliased?: boolean;
   /** Internal to regions: it belongs to the graph alone and is freed with it. */
   owned?: boolean;
   /** Internal to regions: nobody will read it any more, so its numbers need not be kept. */
@@ -28,6 +30,7 @@ export interface Storage extends Cached {
 /** The storage of a tensor for another one: from now on it is not the only one's. */
 export function sharedStorage(storage: Storage): Storage {
   storage.sole = false;
+  storage.aliased = true;
   return storage;
 }
 
@@ -44,6 +47,7 @@ class HostStorage implements Storage {
   place: Place | null = null;
   holders = 0;
   sole = false;
+  aliased = false;
   owned = false;
   #freed = false;
   #array: Flat | null;
@@ -68,7 +72,7 @@ class HostStorage implements Storage {
       throw stateError(
         "storage",
         "the tensor",
-        "been freed by backward or the end of its scope",
+        "been freed by backward, dispose() or the end of its scope",
         "one that is in use",
         "read it before",
       );

@@ -20,6 +20,7 @@ import {
   show,
   typeError,
 } from "../errors.ts";
+import { inside } from "../region.ts";
 import type { Logits, Tensor } from "../tensor.ts";
 import { crossEntropyBackwardForm, crossEntropyForm } from "./crossEntropy.simd.ts";
 import { softmaxBackward } from "./softmax.ts";
@@ -237,7 +238,8 @@ export function crossEntropy(logits: Logits, target: Tensor, options: CrossEntro
   checkLoss("crossEntropy", logits, target, ignoreIndex);
   checkNumber("crossEntropy", "labelSmoothing", labelSmoothing, "a number from 0 to 1", (e) => e >= 0 && e <= 1);
   const count = reduction === "mean" ? rowCount("crossEntropy", target, ignoreIndex, logits) : 1;
-  return reduceLoss("crossEntropy", rowLosses(logits, target, ignoreIndex, labelSmoothing), reduction, count);
+  const losses = (): Tensor => rowLosses(logits, target, ignoreIndex, labelSmoothing);
+  return inside(() => reduceLoss("crossEntropy", losses(), reduction, count));
 }
 
 /**

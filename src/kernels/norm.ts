@@ -10,6 +10,7 @@ import { defineOp, type OpFn } from "../autograd.ts";
 import type { Flat, Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { checkDtype, checkNumber, checkOptions, checkShape, checkTensor, rangeError } from "../errors.ts";
+import { inside } from "../region.ts";
 import type { Tensor } from "../tensor.ts";
 import { normalizeBackwardForm, normalizeForm } from "./norm.simd.ts";
 
@@ -159,9 +160,11 @@ function normalize(op: string, x: Tensor, weight: Tensor | null, bias: Tensor | 
     checkShape(op, name, p.shape, [D], "one entry per feature");
     checkDtype(op, name, p.dtype, [x.dtype], "the dtype of x");
   }
-  const y = normalizeOp(x, eps, centre);
-  const scaled = weight === null ? y : y.mul(weight);
-  return bias === null ? scaled : scaled.add(bias);
+  return inside(() => {
+    const y = normalizeOp(x, eps, centre);
+    const scaled = weight === null ? y : y.mul(weight);
+    return bias === null ? scaled : scaled.add(bias);
+  });
 }
 
 /**

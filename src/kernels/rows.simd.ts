@@ -120,26 +120,24 @@ const dotRows: Func = fn(
   },
 );
 
-/** y[index[m], :] += x[m, :] in order of m, in the columns of `bytes` bytes at y and x, rows being `row` bytes apart. */
+/** y[k, :] = Σ x[m, :] over the m < M with index[m] = k, in order of m, for k from … to − 1. */
 const addRows: Func = fn(
   "addRows",
   ["i32", "i32", "i32", "i32", "i32", "i32", "i32"],
-  (f, [x, index, y, M, n, row, bytes]) => {
-    const [m, d, at] = f.locals("i32", "i32", "i32");
+  (f, [x, index, y, M, from, to, bytes]) => {
+    const [k, d, last, row] = f.locals("i32", "i32", "i32", "i32");
+    const at = (base: Local): Code => i32.add(base.get, d.get);
     return [
-      at.set(y.get),
-      m.set(i32.const(0)),
-      f.while(m, n.get, 1, [
-        eachColumn(f, d, bytes.get, (_, store) => store(i32.add(at.get, d.get), v128.zero)),
-        at.add([row.get]),
-      ]),
-      m.set(i32.const(0)),
-      f.while(m, M.get, 1, [
-        at.set(i32.add(y.get, i32.mul(entry(index, m.get), row.get))),
-        eachColumn(f, d, bytes.get, (load, store) =>
-          store(i32.add(at.get, d.get), f32x4.add(load(i32.add(at.get, d.get)), load(i32.add(x.get, d.get)))),
-        ),
-        x.add([row.get]),
+      row.set(i32.add(y.get, i32.mul(from.get, bytes.get))),
+      fill(row.get, i32.const(0), i32.mul(i32.sub(to.get, from.get), bytes.get)),
+      last.set(i32.add(index.get, i32.shl(M.get, i32.const(2)))),
+      f.while(index, last.get, 4, [
+        k.set(i32.load(index.get)),
+        f.when(i32.and(i32.ge(k.get, from.get), i32.lt(k.get, to.get)), [
+          row.set(i32.add(y.get, i32.mul(k.get, bytes.get))),
+          eachColumn(f, d, bytes.get, (load, store) => store(at(row), f32x4.add(load(at(row)), load(at(x))))),
+        ]),
+        x.add([bytes.get]),
       ]),
     ];
   },
@@ -166,10 +164,14 @@ export function rowCalls(count: number, n: number, ask: (from: number, to: numbe
   for (let from = 0; from < count; from += step) ask(from, Math.min(count, from + step));
 }
 
-/** Asks for y[index[m], :] += x[m, :] from zeros; x [M, n], y [N, n]. Threads share columns, so that sums keep their order. */
+/**
+ * Asks for y[k, :] = Σ x[m, :] over the m with index[m] = k; x [M, n], y [N, n]. Threads share the rows of y, so that sums
+ * keep their order; each looks through the whole index, so there are few parts.
+ */
 export function addRowsCalls(call: Call, x: number, index: number, y: number, M: number, N: number, n: number): void {
-  const COLUMNS = 64;
-  for (let d = 0; d < n; d += COLUMNS) {
-    call("addRows", x + 4 * d, index, y + 4 * d, M, N, 4 * n, 4 * Math.min(COLUMNS, n - d));
+  const PARTS = 8;
+  const step = Math.max(Math.ceil(N / PARTS), Math.ceil(CHUNK / n));
+  for (let from = 0; from < N; from += step) {
+    call("addRows", x, index, y, M, from, Math.min(N, from + step), 4 * n);
   }
 }

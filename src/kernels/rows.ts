@@ -21,6 +21,7 @@ import {
   show,
   typeError,
 } from "../errors.ts";
+import { inside } from "../region.ts";
 import { checkDim } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Span, spanOf } from "./reduce.ts";
@@ -244,7 +245,7 @@ export function indexAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Te
     x.shape.map((n, i) => (i === d ? index.size : n)),
     "x's, with one row per index",
   );
-  return x.add(rowSums(src, index, d, x.shape[d], "indexAdd", "index"));
+  return inside(() => x.add(rowSums(src, index, d, x.shape[d], "indexAdd", "index")));
 }
 
 /**
@@ -279,7 +280,7 @@ export function scatterAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): 
     x.shape.map((n, i) => (i === d ? index.shape[d] : n)),
     `x's but along dim ${d}`,
   );
-  return x.add(elementSums(src, index, d, x.shape[d]));
+  return inside(() => x.add(elementSums(src, index, d, x.shape[d])));
 }
 
 /**

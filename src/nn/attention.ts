@@ -20,6 +20,7 @@ import {
   show,
 } from "../errors.ts";
 import { concat } from "../kernels/concat.ts";
+import { inside } from "../region.ts";
 import { checkMask } from "../routing/check.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkShare, Dropout } from "./dropout.ts";
@@ -92,12 +93,16 @@ export class MultiHeadAttention extends Module {
     checkTensor("MultiHeadAttention", "x", x);
     checkRank("MultiHeadAttention", "x", x.shape, 3, "batch, positions and features");
     checkFeatures("MultiHeadAttention", x, this.query.weight);
+    const open = this.#open(x, options.mask);
+    return inside(() => this.#attend(x, open));
+  }
+
+  #attend(x: Tensor, open: Tensor | null): Tensor {
     const [B, L, D] = x.shape;
     const q = this.#turn(this.#heads(this.query.forward(x)));
     const k = this.#turn(this.#heads(this.key.forward(x)));
     const v = this.#heads(this.value.forward(x));
     const scores = q.matmul(k.transpose()).mul(1 / Math.sqrt(D / this.numHeads));
-    const open = this.#open(x, options.mask);
     const weights = (open === null ? scores : open.where(scores, CLOSED)).softmax();
     const mixed = this.dropout.forward(weights).matmul(v);
     return this.out.forward(mixed.transpose(1, 2).reshape([B, L, D]));

@@ -14,7 +14,7 @@ import {
 import { checkEps } from "../kernels/norm.ts";
 import { selectRows } from "../kernels/rows.ts";
 import { checkGenerator } from "../random.ts";
-import { region } from "../region.ts";
+import { inside } from "../region.ts";
 import type { Routing } from "../routing/record.ts";
 import { checkSizes, type Shape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -75,8 +75,8 @@ export class Linear extends Module {
 
   forward(x: Tensor): Tensor {
     checkFeatures("Linear", x, this.weight);
-    const y = x.matmul(this.weight);
-    return this.bias === null ? y : y.add(this.bias);
+    const { weight, bias } = this;
+    return bias === null ? x.matmul(weight) : inside(() => x.matmul(weight).add(bias));
   }
 }
 
@@ -174,8 +174,7 @@ export class FeedForward extends Module {
 
   forward(x: Tensor): Tensor {
     checkFeatures("FeedForward", x, this.up.weight);
-    const run = (): Tensor => this.down.forward(activate(this.up.forward(x), this.activation, this.gated?.forward(x)));
-    return region(run, (y) => [y]);
+    return inside(() => this.down.forward(activate(this.up.forward(x), this.activation, this.gated?.forward(x))));
   }
 }
 

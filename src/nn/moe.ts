@@ -22,7 +22,7 @@ import {
 import { checkRouting, combine, dispatch } from "../kernels/dispatch.ts";
 import { groupedMatmulAt, groupRows } from "../kernels/groupedMatmul.ts";
 import { checkGenerator, type Generator } from "../random.ts";
-import { region } from "../region.ts";
+import { inside } from "../region.ts";
 import { checkMask, checkOffsets } from "../routing/check.ts";
 import { clearRows, keptTokensOf } from "../routing/input.ts";
 import { type Mask, type Router, type Routing, withLogits } from "../routing/record.ts";
@@ -93,7 +93,7 @@ export class Experts extends Module {
       const up = this.w3 === null ? null : grouped(x, this.w3, this.b3, offsets);
       return grouped(activate(h, this.activation, up), this.w2, this.b2, offsets);
     };
-    return region(run, (y) => [y]);
+    return inside(run);
   }
 }
 
@@ -210,7 +210,7 @@ export class MoE extends Module {
         : this.#replay(options.routing, tokens, logits);
     const pass = (): Tensor =>
       combine(this.experts.forward(dispatch(tokens, routing), routing.offsets), routing.gate, routing);
-    const routed = region(pass, (y) => [y]);
+    const routed = inside(pass);
     const output =
       this.shared === null ? routed : routed.add(clearRows(this.shared.forward(tokens), routing.keptTokens));
     return { output: output.reshape(x.shape), routing };

@@ -151,7 +151,7 @@ describe("the SIMD device", () => {
     output.sum().backward();
     expect(() => (inner as Tensor).data).toThrow(
       new Error(
-        "storage: the tensor has been freed by backward or the end of its scope, expected one that is in use (read it before)",
+        "storage: the tensor has been freed by backward, dispose() or the end of its scope, expected one that is in use (read it before)",
       ),
     );
     expect(output.data.length).toBe(128 * 64);
