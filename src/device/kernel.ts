@@ -43,3 +43,23 @@ export function holds(dtype: DType, x: number): boolean {
 
 export const dtypeOf = (data: Flat): DType =>
   data instanceof Float32Array ? "float32" : data instanceof Float64Array ? "float64" : "int32";
+
+/**
+ * The index of the first NaN, or −1. Four sums are taken first, since one that has met a NaN is NaN: that is a third of the
+ * time of as many comparisons.
+ */
+export function firstNaN(x: Flat): number {
+  if (x instanceof Int32Array) return -1;
+  let [a, b, c, d] = [0, 0, 0, 0];
+  const whole = x.length - (x.length % 4);
+  for (let i = 0; i < whole; i += 4) {
+    a += x[i];
+    b += x[i + 1];
+    c += x[i + 2];
+    d += x[i + 3];
+  }
+  for (let i = whole; i < x.length; i++) a += x[i];
+  const sum = a + b + c + d;
+  // ∞ − ∞ is NaN, too.
+  return sum === sum ? -1 : x.findIndex(Number.isNaN);
+}

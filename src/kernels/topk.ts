@@ -6,7 +6,7 @@
  * Two kernels: the integer choice, which has no gradient, and the gather of the chosen values, which has.
  */
 import { defineOp, type OpFn } from "../autograd.ts";
-import type { Flat, Kernel } from "../device/kernel.ts";
+import { type Flat, firstNaN, type Kernel } from "../device/kernel.ts";
 import { run } from "../device/run.ts";
 import { checkBoolean, checkInteger, checkOptions, checkTensor, rangeError } from "../errors.ts";
 import { checkDim } from "../shape.ts";
@@ -23,11 +23,8 @@ export interface TopkAttrs {
 }
 
 function checkOrdered([x]: readonly Flat[], { op }: TopkAttrs): void {
-  if (x instanceof Int32Array) return;
-  // A loop, since findIndex calls a function for every element.
-  for (let i = 0; i < x.length; i++) {
-    if (x[i] !== x[i]) throw rangeError(op, "x", `NaN at flat index ${i}`, "numbers that can be ordered");
-  }
+  const nan = firstNaN(x);
+  if (nan >= 0) throw rangeError(op, "x", `NaN at flat index ${nan}`, "numbers that can be ordered");
 }
 
 /** Above this k, sorting a row beats inserting into a list of the k best. */

@@ -66,7 +66,7 @@ export function clearRows(x: Tensor, keptTokens: Tensor | null): Tensor {
 
 /** A NaN or +∞ has no softmax; nor has a row of −∞ alone. One −∞ is a way to close an expert, and is fine. */
 function checkFinite(op: string, logits: Tensor, keptTokens: Tensor | null): void {
-  const { host } = logits.storage;
+  const host = logits.storage.view ?? logits.storage.host;
   if (host === null) return;
   const kept = keptTokens?.storage.host ?? null;
   const E = logits.shape[1];
