@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { shared } from "../src/device/state.ts";
-import { AdamW, auxLoss, type DeviceName, Generator, MoE, randn, topKRouter, useDevice } from "../src/index.ts";
+import { AdamW, auxLoss, type DeviceName, Generator, MoE, randn, scope, topKRouter, useDevice } from "../src/index.ts";
 import { batchOf, drawWindows, loadCorpus, windowsOf } from "./start/data.ts";
 import { CharModel } from "./start/model.ts";
 
@@ -24,7 +24,7 @@ if (!Number.isInteger(steps) || steps < 10) throw new RangeError(`--steps has ${
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 const MiB = 2 ** 20;
-const wasmBytes = (): number => shared().device?.engine?.memoryBytes ?? 0;
+const wasmBytes = (): number => shared().device?.engine?.capacity ?? 0;
 
 /** What is in use once all that can be collected is: finalisation takes a turn or two. */
 async function settled(): Promise<{ heap: number; buffers: number; wasm: number }> {
@@ -77,12 +77,14 @@ async function layer(): Promise<void> {
     most = Math.max(most, arrayBuffers - before.buffers + wasmBytes());
   };
   for (let step = 0; step < 20; step++) {
-    moe.zeroGrad();
-    x.grad = null;
-    const { output } = moe.forward(x);
-    look();
-    output.square().sum().backward();
-    look();
+    scope(() => {
+      moe.zeroGrad();
+      x.grad = null;
+      const { output } = moe.forward(x);
+      look();
+      output.square().sum().backward();
+      look();
+    });
   }
   // Weights and input with their gradients; for the backward pass the slots' inputs, both sides of the activation, the
   // experts' outputs and the output; and the cotangents of the two widest, which are there at one time.

@@ -24,7 +24,7 @@ export function pageOf(results: Results): string {
     "## What the library does",
     OWN_WORDS,
     table(
-      ["case", "time", "range over processes", "rate", "of the roof"],
+      ["case", "time", "slowest process", "rate", "of the roof"],
       main.map((row) => ownCells(row, results)),
     ),
     "## Beside other libraries",
@@ -64,9 +64,8 @@ ratios, more or less.
 
 Each case is first checked against exact results: plain loops in float64 that share nothing with the library. It is then timed
 in processes of its own, in rounds, one side after the other, by [tinybench](https://github.com/tinylibs/tinybench) after a
-warm-up. A time is the median over processes of their medians, since a process that has compiled a kernel badly stays slow.${
-  clock === "cpu" ? " Times are processor times, as other programs ran beside." : ""
-}
+warm-up. A time is the median of the quickest process's calls: what else runs on a machine, or a kernel that a process has compiled
+badly, only ever slows.${clock === "cpu" ? " Times are processor times, as other programs ran beside." : ""}
 
 **The roof** is what one core could do at best with WebAssembly's vectors of four floats, measured in the same run: ${digits(roof.gflops)}
 GFLOP/s in multiplications and additions that wait for nothing, and ${digits(roof.gbytes)} GB/s copied, read and written. A share of it
@@ -99,9 +98,8 @@ const isShared = ({ sides }: Row): boolean => Object.keys(sides).length > 1;
 function ownCells({ name, work, sides }: Row, { roof }: Results): string[] {
   const own = sides[OWN];
   if ("failed" in own) return [name, "failed", "", "", ""];
-  const { ms, lowest, highest } = own;
-  const spread = `${duration(lowest)} – ${duration(highest)}`;
-  return [name, duration(ms), spread, rate(work, ms), shareOfRoof(work, ms, roof)];
+  const { ms, highest } = own;
+  return [name, duration(ms), duration(highest), rate(work, ms), shareOfRoof(work, ms, roof)];
 }
 
 function peerCells({ name, sides }: Row, names: readonly string[]): string[] {

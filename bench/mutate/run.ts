@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 
 const HELP = `Usage: npm run mutate -- [--tests FILES] [--fresh] [file or folder …]
 
-Mutates src/kernels, src/autograd.ts, src/transforms.ts, src/routing and src/optim, or what is named, and prints the
+Mutates src/kernels, src/autograd.ts, src/transforms.ts, src/checkpoint.ts, src/routing and src/optim, or what is named, and prints the
 mutants that survive the tests. A report to read beside the code is written to .stryker-tmp/.
 
   --tests FILES  the tests that try, comma-separated patterns (default: of the same name, and the refusals)
@@ -23,14 +23,22 @@ MOEGRAD_RUNS is the number of cases per property (default 20 here).`;
 
 /** The tests of what is mutated, where they are not of the same name. */
 const TESTS: Readonly<Record<string, string>> = {
-  "src/autograd.ts": "test/{autograd,grad,tensor}.test.ts,test/laws/gradcheck.test.ts",
-  "src/transforms.ts": "test/{transforms,grad}.test.ts,test/laws/gradcheck.test.ts",
+  "src/autograd.ts": "test/autograd.test.ts,test/grad.test.ts,test/tensor.test.ts,test/laws/gradcheck.test.ts",
+  "src/transforms.ts": "test/transforms.test.ts,test/grad.test.ts,test/laws/gradcheck.test.ts",
+  "src/checkpoint.ts": "test/checkpoint.test.ts",
 };
 
 /** What every file refuses is tested here, too. */
 const REFUSALS = "test/refusals.test.ts";
 
-const DEFAULT = ["src/kernels", "src/autograd.ts", "src/transforms.ts", "src/routing", "src/optim"];
+const DEFAULT = [
+  "src/kernels",
+  "src/autograd.ts",
+  "src/transforms.ts",
+  "src/checkpoint.ts",
+  "src/routing",
+  "src/optim",
+];
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const own = fileURLToPath(new URL(".", import.meta.url));

@@ -13,6 +13,9 @@ export default {
   tempDirName: `.stryker-tmp/${MUTATE_NAME}`,
   // Mutants whose code and tests have not changed keep their result of the last run.
   incremental: true,
+  // A mutant that runs while files load spoils all tests at once, and would have to be tried on every one of them.
+  ignoreStatic: true,
+  concurrency: 1,
   incrementalFile: `.stryker-tmp/${MUTATE_NAME}.json`,
   reporters: ["clear-text", "html"],
   htmlReporter: { fileName: `.stryker-tmp/${MUTATE_NAME}.html` },

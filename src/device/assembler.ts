@@ -67,27 +67,18 @@ export const i32 = {
   mul: op(0x6c),
   and: op(0x71),
   shl: op(0x74),
-  shr: op(0x76),
-  eqz: op(0x45),
   eq: op(0x46),
   ne: op(0x47),
   lt: op(0x48),
   gt: op(0x4a),
-  le: op(0x4c),
   ge: op(0x4e),
 };
 
 export const f32 = {
+  eq: op(0x5b),
   const: (x: number): Code => [0x43, floatBytes(x)],
   load: memory([0x2a], 2),
   store: store([0x38], 2),
-  add: op(0x92),
-  sub: op(0x93),
-  mul: op(0x94),
-  div: op(0x95),
-  sqrt: op(0x91),
-  gt: op(0x5e),
-  eq: op(0x5b),
   fromF64: op(0xb6),
 };
 
@@ -131,7 +122,6 @@ export const v128 = {
   and: vector(78),
   andnot: vector(79),
   or: vector(80),
-  xor: vector(81),
   /** Bits of a where the mask has ones, else those of b: (a, b, mask). */
   bitselect: vector(82),
   /** Lanes of a (0–3) and b (4–7), in the order given. */
@@ -146,7 +136,6 @@ export const v128 = {
 
 export const i32x4 = {
   const: (x: number): Code => v128Const([0, 1, 2, 3].flatMap(() => [...new Uint8Array(new Int32Array([x]).buffer)])),
-  splat: vector(17),
   /** One lane as an i32. */
   lane: (x: Code, lane: number): Code => [x, 0xfd, 27, lane],
   shl: vector(171),
@@ -161,7 +150,6 @@ export const f32x4 = {
   /** One lane as an f32. */
   lane: (x: Code, lane: number): Code => [x, 0xfd, 31, lane],
   eq: vector(65),
-  ne: vector(66),
   lt: vector(67),
   gt: vector(68),
   le: vector(69),

@@ -3,7 +3,6 @@ import { checkInteger, checkOptions, rangeError, show, typeError } from "../erro
 import { platform } from "./platform.ts";
 import { Engine, engineMemory, ROOM } from "./simd.ts";
 import { type Device, shared } from "./state.ts";
-import { Pool } from "./threads.ts";
 
 const names = ["auto", "loops", "simd"] as const;
 export type DeviceName = (typeof names)[number];
@@ -41,6 +40,8 @@ async function severalThreads(threads: number): Promise<Device> {
   // A browser lets its main thread not wait for others.
   if (platform.document !== undefined) return single("a page must not wait; call useDevice in a Web Worker");
   try {
+    // Loaded when it is asked for: who never does need not have it.
+    const { Pool } = await import("./threads.ts");
     const memory = engineMemory(true);
     const pool = await Pool.start(threads, memory, ROOM);
     const engine = new Engine(memory, pool);

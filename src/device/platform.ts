@@ -24,6 +24,7 @@ export interface Thread {
 interface NodeThread extends Thread {
   unref(): void;
   on(event: "error", listener: (error: Error) => void): void;
+  on(event: "exit", listener: (code: number) => void): void;
 }
 
 interface WebThread extends Thread {
@@ -31,7 +32,7 @@ interface WebThread extends Thread {
   postMessage(message: unknown): void;
 }
 
-interface Platform {
+export interface Platform {
   readonly WebAssembly?: WasmNamespace;
   readonly SharedArrayBuffer?: unknown;
   /** There on a browser's main thread, and in no worker. */
@@ -60,25 +61,4 @@ export function instantiate(bytes: Uint8Array, memory: WasmMemory, room: number)
   if (platform.WebAssembly === undefined) throw new Error("there is no WebAssembly");
   const { Module, Instance } = platform.WebAssembly;
   return new Instance(new Module(bytes), { env: { memory, room } }).exports;
-}
-
-/** Starts a worker from its source text, with data of its own; `failed` hears why it could not start, or died. */
-export function startThread(source: string, data: object, failed: (reason: string) => void): Thread {
-  const node = platform.process?.getBuiltinModule?.("node:worker_threads");
-  if (node !== undefined) {
-    // No execArgv: a loader that the program was started with is not for the worker.
-    const worker = new node.Worker(source, { eval: true, workerData: data, execArgv: [] });
-    worker.on("error", (error) => failed(error.message));
-    // A worker that waits for work does not keep the program alive.
-    worker.unref();
-    return worker;
-  }
-  const { Worker, Blob, URL } = platform;
-  if (Worker === undefined || Blob === undefined || URL === undefined) throw new Error("there are no workers");
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  const worker = new Worker(url);
-  worker.onerror = (event) => failed(event.message || "the worker could not be started");
-  worker.postMessage(data);
-  URL.revokeObjectURL(url);
-  return worker;
 }

@@ -11,7 +11,7 @@
 import { assemble, type Func, f32x4, fn, v128 } from "./assembler.ts";
 import { allocate, type DType, dtypeOf, type Flat, type HostForm, type Kernel } from "./kernel.ts";
 import { type Exports, instantiate, newMemory, type WasmMemory } from "./platform.ts";
-import { type Pool, THREADS_PAY_NS } from "./threads.ts";
+import type { Pool } from "./threads.ts";
 
 /** An input as a simd form sees it: its address in bytes, and its numbers for what has to be known on the host. */
 export class Block {
@@ -54,6 +54,8 @@ export interface SimdForm<A> {
 
 /** Work below this many nanoseconds is left to the loops: a call costs about this much, what it copies included. */
 export const SIMD_PAYS_NS = 1500;
+/** Work below this many nanoseconds stays on one thread: to wake the others costs a few microseconds. */
+const THREADS_PAY_NS = 40_000;
 /** Bytes that a function may use as it likes during a call, from the address `room` on. */
 export const ROOM = 320 * 1024;
 const PAGE = 65536;
@@ -120,7 +122,7 @@ export class Engine {
   /** Bytes copied in this round that had been in the memory before. */
   #missed = 0;
   /** Places in the order in which they were given out; those before #oldest are gone. */
-  #places: Place[] = [];
+  #places: (Place | undefined)[] = [];
   #oldest = 0;
 
   /** `capacity`: bytes of the ring to begin with. */
@@ -129,7 +131,7 @@ export class Engine {
     this.#pool = pool;
     this.#shared = pool !== null;
     this.#start = (pool?.threads ?? 1) * ROOM;
-    this.#growTo(capacity);
+    if (!this.#growTo(capacity)) throw new Error("no memory");
   }
 
   /** Compiles one small function with vectors, and throws what the platform throws when it has none or forbids it. */
@@ -142,11 +144,6 @@ export class Engine {
     return this.#capacity;
   }
 
-  /** Bytes of the whole memory. */
-  get memoryBytes(): number {
-    return this.#memory.buffer.byteLength;
-  }
-
   /** Why the threads cannot be used any more, if so. */
   get failure(): string | null {
     return this.#pool?.failure ?? null;
@@ -156,18 +153,25 @@ export class Engine {
     this.#pool?.stop();
   }
 
-  /** Whether there is room for a call. The memory takes four times as much as one. */
+  /** Whether there is room for a call, which is made if need be: four times what the call takes. */
   fits(storages: readonly Cached[], out: Cached): boolean {
-    return this.#start + capacityFor(totalBytes(storages, out)) <= LIMIT;
+    const capacity = 2 ** Math.ceil(Math.log2(4 * totalBytes(storages, out)));
+    return capacity <= this.#capacity || this.#growTo(capacity);
   }
 
-  /** The ring becomes larger at its end, so that nothing moves. */
-  #growTo(capacity: number): void {
+  /** Makes the ring larger at its end, so that nothing moves. False when the platform has no more memory to give. */
+  #growTo(capacity: number): boolean {
+    if (this.#start + capacity > LIMIT) return false;
     const missing = this.#start + capacity - this.#memory.buffer.byteLength;
-    if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE));
+    try {
+      if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE));
+    } catch {
+      return false;
+    }
     this.#capacity = capacity;
     this.#floats = new Float32Array(this.#memory.buffer);
     this.#ints = new Int32Array(this.#memory.buffer);
+    return true;
   }
 
   /** Gives out the next bytes for a storage. Who is there has to leave. */
@@ -192,12 +196,13 @@ export class Engine {
 
   /** Makes the bytes from the cursor to `end` free. */
   #evict(end: number): void {
-    for (; this.#oldest < this.#places.length; this.#oldest++) {
-      const place = this.#places[this.#oldest];
+    for (let place = this.#places[this.#oldest]; place !== undefined; place = this.#places[this.#oldest]) {
       const from = place.at - this.#start;
       if (from < this.#cursor || from >= end) break;
       place.storage.leave?.();
       place.valid = false;
+      // Who has left is not held on to.
+      this.#places[this.#oldest++] = undefined;
     }
     if (this.#oldest > 1000 && 2 * this.#oldest > this.#places.length) {
       this.#places = this.#places.slice(this.#oldest);
@@ -238,13 +243,13 @@ export class Engine {
   }
 
   /**
-   * Runs a form on storages of four-byte numbers: the output is where `out` is placed afterwards, and nowhere else.
+   * Runs a form on storages of four-byte numbers, for which there is room (`fits`): the output is where `out` is placed
+   * afterwards, and nowhere else.
    * `before` is for tests: what is in the output's memory when the form starts.
    */
   run<A>(form: SimdForm<A>, out: Cached, storages: readonly Cached[], attrs: A, cost: number, before?: Flat): void {
     const exports = this.#load(form.module);
     const bytes = totalBytes(storages, out);
-    if (capacityFor(bytes) > this.#capacity) this.#growTo(capacityFor(bytes));
     // What this call takes, and what the end of the ring makes it skip, must not reach around to what it reads.
     const inputs = storages.map((x) => this.#locate(x, 2 * bytes));
     const place = this.#take(out);
@@ -258,8 +263,6 @@ export class Engine {
     out.place = place;
   }
 }
-
-const capacityFor = (bytes: number): number => 2 ** Math.ceil(Math.log2(4 * bytes));
 
 let tester: Engine | null = null;
 
@@ -278,6 +281,7 @@ export function asHostForm<A>({ simd, loops }: Kernel<A>): HostForm<A> | undefin
     before.set(out);
     const storages = inputs.map((view) => ({ dtype: dtypeOf(view), length: view.length, view }));
     const filled: Cached = { dtype: dtypeOf(out), length: before.length };
+    if (!tester.fits(storages, filled)) throw new Error("simd: the memory has no room for the call");
     tester.run(simd, filled, storages, attrs, 0, before);
     const after = tester.view(filled.place as Place);
     out.set(after.subarray(0, out.length));

@@ -6,11 +6,11 @@
  * messages: a job is written into shared memory and published by one atomic store, and the calling thread waits for the
  * last call to be done.
  */
-import { type Exports, platform, startThread, type Thread, type WasmMemory } from "./platform.ts";
+import type { Exports, Platform, Thread, WasmMemory } from "./platform.ts";
 import type { Call, SimdModule } from "./simd.ts";
 
-/** Work below this many nanoseconds stays on one thread: to wake the others costs a few microseconds. */
-export const THREADS_PAY_NS = 40_000;
+// Not imported: this file is loaded on its own when it is asked for, and bundlers would then split the rest for it.
+const platform = globalThis as unknown as Platform;
 
 /** Words of the control block. */
 const [TICKET, COUNT, DONE, MODULE, READY, FAILED, WAITING] = [0, 1, 2, 3, 4, 5, 6];
@@ -81,6 +81,28 @@ const guarded = (data) => {
 if (typeof self === "object" && typeof self.postMessage === "function") self.onmessage = ({ data }) => guarded(data);
 else guarded(require("node:worker_threads").workerData);
 `;
+
+/** Starts a worker from its source text, with data of its own; `failed` hears why it could not start, or died. */
+function startThread(source: string, data: object, failed: (reason: string) => void): Thread {
+  const node = platform.process?.getBuiltinModule?.("node:worker_threads");
+  if (node !== undefined) {
+    // No execArgv: a loader that the program was started with is not for the worker.
+    const worker = new node.Worker(source, { eval: true, workerData: data, execArgv: [] });
+    worker.on("error", (error) => failed(error.message));
+    worker.on("exit", (code) => failed(`a worker ended with code ${code}`));
+    // A worker that waits for work does not keep the program alive.
+    worker.unref();
+    return worker;
+  }
+  const { Worker, Blob, URL } = platform;
+  if (Worker === undefined || Blob === undefined || URL === undefined) throw new Error("there are no workers");
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const worker = new Worker(url);
+  worker.onerror = (event) => failed(event.message || "the worker could not be started");
+  worker.postMessage(data);
+  URL.revokeObjectURL(url);
+  return worker;
+}
 
 /** How long the workers may take to start, and a job without any progress to be given up. */
 const START_MS = 10_000;

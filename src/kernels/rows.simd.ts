@@ -4,7 +4,20 @@
  * Sums are accumulated in float64 and rounded once, those of a row in order of its list: the same bits as the loops'.
  * Inner products keep four partial sums, of every fourth product, and add them at the end.
  */
-import { type Code, type Func, f32, f32x4, f64, f64x2, fill, fn, i32, type Local, v128 } from "../device/assembler.ts";
+import {
+  type Code,
+  copy,
+  type Func,
+  f32,
+  f32x4,
+  f64,
+  f64x2,
+  fill,
+  fn,
+  i32,
+  type Local,
+  v128,
+} from "../device/assembler.ts";
 import type { Call, SimdModule } from "../device/simd.ts";
 import { CHUNK, eachColumn, floatsOf, highDoubles, lowDoubles } from "./lanes.simd.ts";
 
@@ -120,16 +133,18 @@ const dotRows: Func = fn(
   },
 );
 
-/** y[k, :] = Σ x[m, :] over the m < M with index[m] = k, in order of m, for k from … to − 1. */
+/** y[k, :] = base[k, :] + Σ x[m, :] over the m < M with index[m] = k, in order of m, for k from … to − 1; base 0: zeros. */
 const addRows: Func = fn(
   "addRows",
-  ["i32", "i32", "i32", "i32", "i32", "i32", "i32"],
-  (f, [x, index, y, M, from, to, bytes]) => {
+  ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"],
+  (f, [base, x, index, y, M, from, to, bytes]) => {
     const [k, d, last, row] = f.locals("i32", "i32", "i32", "i32");
-    const at = (base: Local): Code => i32.add(base.get, d.get);
+    const at = (row: Local): Code => i32.add(row.get, d.get);
+    const part = i32.mul(i32.sub(to.get, from.get), bytes.get);
+    const start = i32.mul(from.get, bytes.get);
     return [
-      row.set(i32.add(y.get, i32.mul(from.get, bytes.get))),
-      fill(row.get, i32.const(0), i32.mul(i32.sub(to.get, from.get), bytes.get)),
+      row.set(i32.add(y.get, start)),
+      f.when(base.get, copy(row.get, i32.add(base.get, start), part), fill(row.get, i32.const(0), part)),
       last.set(i32.add(index.get, i32.shl(M.get, i32.const(2)))),
       f.while(index, last.get, 4, [
         k.set(i32.load(index.get)),
@@ -165,13 +180,20 @@ export function rowCalls(count: number, n: number, ask: (from: number, to: numbe
 }
 
 /**
- * Asks for y[k, :] = Σ x[m, :] over the m with index[m] = k; x [M, n], y [N, n]. Threads share the rows of y, so that sums
- * keep their order; each looks through the whole index, so there are few parts.
+ * Asks for y[k, :] = base[k, :] + Σ x[m, :] over the m with index[m] = k; x [M, n], y and base [N, n], base 0 for zeros.
+ * Threads share the rows of y, so that sums keep their order; each looks through the whole index, so there are few parts.
  */
-export function addRowsCalls(call: Call, x: number, index: number, y: number, M: number, N: number, n: number): void {
-  const PARTS = 8;
+export function addRowsCalls(
+  call: Call,
+  base: number,
+  x: number,
+  index: number,
+  y: number,
+  { M, N, n }: { readonly M: number; readonly N: number; readonly n: number },
+): void {
+  const PARTS = 4;
   const step = Math.max(Math.ceil(N / PARTS), Math.ceil(CHUNK / n));
   for (let from = 0; from < N; from += step) {
-    call("addRows", x, index, y, M, from, Math.min(N, from + step), 4 * n);
+    call("addRows", base, x, index, y, M, from, Math.min(N, from + step), 4 * n);
   }
 }

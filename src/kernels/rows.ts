@@ -105,7 +105,32 @@ export const indexAddKernel: Kernel<IndexAttrs> = {
     cost: ({ inner }, length, [src]) => (inner < 4 ? 0 : 0.15 * length + 0.25 * src.length),
     run(call, out, [src, index], { outer, n, inner, M }) {
       for (let o = 0; o < outer; o++) {
-        addRowsCalls(call, src.at + 4 * o * M * inner, index.at, out + 4 * o * n * inner, M, n, inner);
+        const [x, y] = [src.at + 4 * o * M * inner, out + 4 * o * n * inner];
+        addRowsCalls(call, 0, x, index.at, y, { M, N: n, n: inner });
+      }
+    },
+  },
+};
+
+/** The same onto x. Error    float32: accumulated in float64 and rounded, then x + sum; simd: in float32, in order of m */
+export const indexAddToKernel: Kernel<IndexAttrs> = {
+  name: "indexAddTo",
+  check: ([, , index], { op, n, argument }) => checkIndices(index, op, n, argument),
+  reference(out, [x, ...rest], attrs) {
+    indexAddKernel.reference(out, rest, attrs);
+    for (let i = 0; i < out.length; i++) out[i] += x[i];
+  },
+  loops(out, [x, ...rest], attrs) {
+    indexAddKernel.loops(out, rest, attrs);
+    for (let i = 0; i < out.length; i++) out[i] += x[i];
+  },
+  simd: {
+    module: rowsModule,
+    cost: ({ inner }, length, [, src]) => (inner < 4 ? 0 : 0.2 * length + 0.25 * src.length),
+    run(call, out, [x, src, index], { outer, n, inner, M }) {
+      for (let o = 0; o < outer; o++) {
+        const [from, at] = [src.at + 4 * o * M * inner, 4 * o * n * inner];
+        addRowsCalls(call, x.at + at, from, index.at, out + at, { M, N: n, n: inner });
       }
     },
   },
@@ -179,6 +204,17 @@ const rowSums: OpFn<[src: Tensor, index: Tensor], [dim: number, n: number, op: s
   vjp: (g, { inputs: [, index], attrs: [dim, , op] }) => [() => selectRows(g, index, dim, op), null],
 });
 
+/** Rows of src added by their index to those of x. */
+const addRowsTo: OpFn<[x: Tensor, src: Tensor, index: Tensor], [dim: number]> = defineOp({
+  name: "indexAdd",
+  inputs: ["x", "src", "index"],
+  forward([x, src, index], dim) {
+    const attrs = { op: "indexAdd", M: index.size, ...spanOf(x.shape, dim) };
+    return run(indexAddToKernel, [x, src, index], attrs, x.shape, x.dtype);
+  },
+  vjp: (g, { inputs: [, , index], attrs: [dim] }) => [() => g, () => selectRows(g, index, dim, "indexAdd"), null],
+});
+
 const gatherOp: OpFn<[x: Tensor, index: Tensor], [dim: number]> = defineOp({
   name: "gather",
   inputs: ["x", "index"],
@@ -245,7 +281,7 @@ export function indexAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Te
     x.shape.map((n, i) => (i === d ? index.size : n)),
     "x's, with one row per index",
   );
-  return inside(() => x.add(rowSums(src, index, d, x.shape[d], "indexAdd", "index")));
+  return addRowsTo(x, src, index, d);
 }
 
 /**

@@ -73,14 +73,9 @@ export const absKernel = unaryKernel(
   },
   { simd: forms.abs },
 );
-export const signKernel = unaryKernel(
-  "sign",
-  Math.sign,
-  (y, x) => {
-    for (let i = 0; i < y.length; i++) y[i] = Math.sign(x[i]);
-  },
-  { simd: forms.sign },
-);
+export const signKernel = unaryKernel("sign", Math.sign, (y, x) => {
+  for (let i = 0; i < y.length; i++) y[i] = Math.sign(x[i]);
+});
 export const sinKernel = unaryKernel("sin", Math.sin, (y, x) => {
   for (let i = 0; i < y.length; i++) y[i] = Math.sin(x[i]);
 });

@@ -125,9 +125,12 @@ describe("useDevice", () => {
     await useDevice("simd", { threads: 2 });
     expect(trained()).toEqual(one);
     shared().device?.engine?.stop();
+    // A worker that is gone leaves all calls to this thread, at first without notice.
     expect(trained()).toEqual(one);
-    // A worker that is gone leaves all calls to this thread, so there may be nothing to notice.
-    expect(device().name).toBe("simd");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(trained()).toEqual(one);
+    const why = "ran on 2 threads until one failed: a worker ended with code 1";
+    expect(device()).toEqual({ name: "simd", threads: 1, why });
   });
 
   test("never keeps a program alive", () => {

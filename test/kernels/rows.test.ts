@@ -11,7 +11,13 @@ import {
   tensor,
   zeros,
 } from "../../src/index.ts";
-import { gatherKernel, indexAddKernel, indexSelectKernel, scatterAddKernel } from "../../src/kernels/rows.ts";
+import {
+  gatherKernel,
+  indexAddKernel,
+  indexAddToKernel,
+  indexSelectKernel,
+  scatterAddKernel,
+} from "../../src/kernels/rows.ts";
 import {
   cotangent,
   count,
@@ -28,7 +34,7 @@ import {
   tensorOf,
   wide,
 } from "../arbitraries.ts";
-import { equalsReference, hasRightGradient, isAdjoint, sumInFloat32 } from "../suite.ts";
+import { equalsReference, hasRightGradient, isAdjoint, type KernelCase, sumInFloat32 } from "../suite.ts";
 
 /** [outer, n, inner] and M indices; none where there is nothing to point to. */
 const spans = fc
@@ -100,6 +106,14 @@ describe("indexSelect, indexAdd, gather and scatterAdd", () => {
   const scatter = (s: Span) => ({ x: pickedOf(s), index: pickedOf(s), out: rowsOf(s) });
   // Sums of int32 wrap at 2³².
   const large: Numbers = (n) => ints(n, -(2 ** 31), 2 ** 31 - 1);
+  // indexAddTo has the rows to add to besides: here as many copies of a few numbers as it takes.
+  const onto = <A>(cases: fc.Arbitrary<KernelCase<A>>): fc.Arbitrary<KernelCase<A>> =>
+    fc.tuple(cases, floats(5, dyadic)).map(([c, few]) => {
+      const x = c.dtype === "int32" ? new Int32Array(c.length).fill(3) : new Float32Array(c.length);
+      if (x instanceof Float32Array) for (let i = 0; i < x.length; i++) x[i] = few[i % 5];
+      return { ...c, inputs: [x, ...c.inputs] };
+    });
+  equalsReference(indexAddToKernel, onto(kernelCases((n) => fc.oneof(floats(n, dyadic), large(n)), add)), "exact");
   for (const [kernel, form] of [
     [indexSelectKernel, select],
     [indexAddKernel, add],
