@@ -1,8 +1,10 @@
 /** npm run docs:ops: writes docs/ops.md, in which every cell is what happened when the op was run. */
+
 import { readdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import * as fc from "fast-check";
 import type { DType, Kernel } from "../src/device/kernel.ts";
+import { formOf } from "../src/gpu/forms.ts";
 import { Tensor, tensor } from "../src/index.ts";
 import { checkOp } from "../src/laws/index.ts";
 import { groups, type Sample } from "./opsSamples.ts";
@@ -111,7 +113,11 @@ function devicesCell(sample: Sample, kernels: readonly Forms[]): string {
   const inputs = inDtype(sample, dtype);
   const used = kernelsOf(kernels, () => asFunction(sample)(...inputs));
   if (used.length === 0) return "all";
-  return (["loops", "simd", "gpu"] as const).filter((device) => used.every((kernel) => kernel[device])).join(", ");
+  const has = { loops: () => true, simd: (kernel: Forms) => kernel.simd, gpu: formOf };
+  return Object.entries(has)
+    .filter(([, form]) => used.every(form))
+    .map(([device]) => device)
+    .join(", ");
 }
 
 const show = (arg: unknown): string => {

@@ -109,6 +109,7 @@ function callOp(op: AnyOp, inputs: Inputs, attrs: readonly unknown[]): Tensor {
   };
   const output = first.make(value, record);
   record.output = output;
+  for (const { storage } of [output, ...inputs]) storage.uses = (storage.uses ?? 0) + 1;
   shared().made?.add(output);
   return output;
 }
@@ -130,10 +131,14 @@ export function withRecording<T>(recording: boolean, op: string, fn: () => T): T
   }
 }
 
-/** Frees the output of a record that nobody can walk any more, if it belongs to the graph, and is no view of an input. */
-function freeOutput({ inputs, output }: OpRecord): void {
-  const storage = output?.storage;
-  if (storage?.owned && !inputs?.some((x) => x.storage === storage)) storage.free?.();
+/** Lets go of a record, which nobody can walk any more, and frees what belongs to the graph and stands in no other record. */
+function release(record: OpRecord): void {
+  for (const { storage } of [record.output as Tensor, ...(record.inputs as Inputs)]) {
+    storage.uses = (storage.uses ?? 1) - 1;
+    if (storage.uses === 0 && storage.owned && (storage.holders ?? 0) === 0) storage.free?.();
+  }
+  record.inputs = null;
+  record.output = null;
 }
 
 export interface BackwardOptions {
@@ -209,7 +214,7 @@ function walk(
   g: Tensor,
   records: readonly OpRecord[],
   wants: (x: Tensor) => boolean,
-  release: boolean,
+  releases: boolean,
 ): Map<Tensor, Tensor> {
   const cotangents = new Map<Tensor, Tensor>([[y, g]]);
   // Checked before anything is computed, so that an error changes nothing.
@@ -231,11 +236,7 @@ function walk(
       // Nobody behind it asks for it any more: what an op made is never a leaf, and the walk ends at wanted tensors.
       cotangents.delete(output);
     }
-    if (release) {
-      freeOutput(record);
-      record.inputs = null;
-      record.output = null;
-    }
+    if (releases) release(record);
   }
   return cotangents;
 }

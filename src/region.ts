@@ -24,21 +24,24 @@ function collected<T>(fn: () => T): [result: T, filled: Storage[], outer: Storag
 }
 
 /**
- * Runs fn and hands what it made on a device to the graph: all but `keptOf(result)` is freed with the records that read it,
- * or at once when there are none. Reading it later is an error. For library code, whose intermediate results nobody else
- * can see. `sole`: nobody else has seen the kept ones either.
+ * Runs fn and hands what it made on a device to the graph: all but `keptOf(result)` is freed with the last record that it
+ * stands in, or at once when there is none. Reading it later is an error. For library code, whose intermediate results
+ * nobody else can see. `sole`: nobody else has seen the kept ones either.
  */
 export function region<T>(fn: () => T, keptOf: (result: T) => readonly Tensor[], sole = false): T {
   const [result, filled, outer] = collected(fn);
   const kept = keptOf(result);
   const storages = new Set(kept.map((x) => x.storage));
-  const onGraph = kept.some((x) => x.record !== null);
+  const onGraph = kept.some((x) => x.record !== null && x.record.inputs !== null);
   for (const storage of filled) {
     if (storages.has(storage) || (storage.holders ?? 0) > 0) {
       if (sole) storage.sole = true;
       outer?.push(storage);
-    } else if (onGraph) storage.owned = true;
-    else storage.free?.();
+    } else if (onGraph && (storage.uses ?? 0) > 0) {
+      storage.owned = true;
+      // The end of a scope frees what is then on no graph.
+      outer?.push(storage);
+    } else storage.free?.();
   }
   return result;
 }

@@ -95,7 +95,8 @@ export function commandOf({ routers, languages, experts, steps, seed, device }: 
 }
 
 /** Where "auto" runs on this machine: a platform may have no WebAssembly. */
-const deviceNow = (name: StartDevice): "loops" | "simd" => (name === "auto" ? currentDevice().name : name);
+const deviceNow = (name: StartDevice): keyof typeof STEPS =>
+  name === "loops" || (name === "auto" && currentDevice().name === "loops") ? "loops" : "simd";
 
 function refuse(name: string, value: string, expected: string, why = ""): never {
   throw new UsageError(`--${name} has ${JSON.stringify(value)}, expected ${expected}${why ? ` (${why})` : ""}`);

@@ -1,18 +1,23 @@
 /** Which device ops run on: chosen at the first op, or by the user. */
 import { checkInteger, checkOptions, rangeError, show, typeError } from "../errors.ts";
-import { platform } from "./platform.ts";
-import { Engine, engineMemory, ROOM } from "./simd.ts";
+import type { RouteInfo, RouteName } from "../gpu/route.ts";
+import { Engine, engineMemory } from "./simd.ts";
 import { type Device, shared } from "./state.ts";
 
-const names = ["auto", "loops", "simd"] as const;
+const names = ["auto", "loops", "simd", "gpu"] as const;
 export type DeviceName = (typeof names)[number];
 
 /** What runs the ops, and why it and nothing better. */
 export interface DeviceInfo {
-  /** "loops": typed-array loops. "simd": WebAssembly with vectors of four floats, and loops for what is too small for it. */
-  readonly name: "loops" | "simd";
+  /**
+   * "loops": typed-array loops. "simd": WebAssembly with vectors of four floats, and loops for what is too small for it.
+   * "gpu": gpu.js, and loops for what it cannot.
+   */
+  readonly name: "loops" | "simd" | "gpu";
   readonly threads: number;
   readonly why: string;
+  /** On "gpu": by which route, on which adapter. */
+  readonly gpu?: RouteInfo;
 }
 
 const MAX_THREADS = 64;
@@ -28,27 +33,6 @@ function oneThread(why: string): Device {
     return { name: "simd", threads: 1, why, engine };
   } catch (error) {
     return loops(`${why}; WebAssembly with SIMD does not run here: ${reasonOf(error)}`);
-  }
-}
-
-/** SIMD on several threads; on one where that cannot be. */
-async function severalThreads(threads: number): Promise<Device> {
-  const single = (reason: string): Device => oneThread(`asked for ${threads} threads, runs on one: ${reason}`);
-  if (platform.SharedArrayBuffer === undefined) {
-    return single("no SharedArrayBuffer (a page needs the headers of cross-origin isolation)");
-  }
-  // A browser lets its main thread not wait for others.
-  if (platform.document !== undefined) return single("a page must not wait; call useDevice in a Web Worker");
-  try {
-    // Loaded when it is asked for: who never does need not have it.
-    const { Pool } = await import("./threads.ts");
-    const memory = engineMemory(true);
-    const pool = await Pool.start(threads, memory, ROOM);
-    const engine = new Engine(memory, pool);
-    engine.probe();
-    return { name: "simd", threads, why: "chosen by useDevice", engine };
-  } catch (error) {
-    return single(reasonOf(error));
   }
 }
 
@@ -74,26 +58,36 @@ export function checkHealth(device: Device): void {
  *   "loops"  typed-array loops, everywhere
  *   "simd"   WebAssembly, vectors of four floats; `threads` (default 1) share the large kernels. Results are the same bits
  *            for any number of threads. Where SIMD or threads cannot be had the next best runs, and device() says why.
+ *   "gpu"    gpu.js, which has to be installed beside: `npm install gpu.js@2.24.1`. The best route there is, or the one
+ *            named by `route`; where there is none, the best host device. What is made there is read with `await x.read()`.
  *
  * Throws   TypeError for an unknown name or option, RangeError for threads other than 1 to 64, or more than 1 on "loops"
  */
-export async function useDevice(name: DeviceName, options: { threads?: number | undefined } = {}): Promise<DeviceInfo> {
+export async function useDevice(
+  name: DeviceName,
+  options: { threads?: number | undefined; route?: RouteName | undefined } = {},
+): Promise<DeviceInfo> {
   if (!names.includes(name)) throw typeError("useDevice", "name", show(name), names.map(show).join(", "));
-  checkOptions("useDevice", options, ["threads"]);
-  const { threads = 1 } = options;
+  checkOptions("useDevice", options, ["threads", "route"]);
+  const { threads = 1, route } = options;
   checkInteger("useDevice", "threads", threads, 1, MAX_THREADS);
-  if (name === "loops" && threads > 1) {
+  if (route !== undefined && name !== "gpu")
+    throw typeError("useDevice", "route", show(route), "none", 'it is for "gpu"');
+  if ((name === "loops" || name === "gpu") && threads > 1) {
     throw rangeError("useDevice", "threads", String(threads), "1", 'threads are for "simd"');
   }
   const before = shared().device;
-  const same = before !== null && before.name === "simd" && before.threads === threads && name !== "loops";
+  const same =
+    before !== null && before.name === "simd" && before.threads === threads && (name === "auto" || name === "simd");
   if (!same) {
     const chosen =
       name === "loops"
         ? loops("chosen by useDevice")
-        : threads > 1
-          ? await severalThreads(threads)
-          : oneThread(name === "auto" ? "the best device there is" : "chosen by useDevice");
+        : name === "gpu"
+          ? await (await import("../gpu/start.ts")).openGpu(route, oneThread)
+          : threads > 1
+            ? await (await import("./threads.ts")).openThreads(threads, oneThread)
+            : oneThread(name === "auto" ? "the best device there is" : "chosen by useDevice");
     shared().device?.engine?.stop();
     shared().device = chosen;
   }
@@ -102,6 +96,6 @@ export async function useDevice(name: DeviceName, options: { threads?: number | 
 
 /** What ops run on now, and why. */
 export function device(): DeviceInfo {
-  const { name, threads, why } = currentDevice();
-  return { name, threads, why };
+  const { name, threads, why, queue } = currentDevice();
+  return queue === undefined ? { name, threads, why } : { name, threads, why, gpu: queue.info };
 }

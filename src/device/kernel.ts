@@ -1,4 +1,5 @@
 /** Kernels: one function in up to four forms. */
+import type { GpuForm } from "../gpu/form.ts";
 import type { SimdForm } from "./simd.ts";
 
 export type DType = "float32" | "float64" | "int32";
@@ -26,8 +27,7 @@ export interface Kernel<A = object> {
   readonly reference: HostForm<A>;
   readonly loops: HostForm<A>;
   readonly simd?: SimdForm<A>;
-  /** Source text of the gather that one GPU thread does for its own cell. */
-  readonly gpu?: (attrs: A) => string;
+  readonly gpu?: GpuForm<A>;
 }
 
 export function allocate(dtype: DType, length: number): Flat {

@@ -40,6 +40,22 @@ function runSimd<A>(
   return value;
 }
 
+/** Hands a call to the queue of a GPU. Null on host devices, and where the host has to run it. */
+function runQueued<A>(
+  kernel: Kernel<A>,
+  inputs: readonly Stored[],
+  attrs: A,
+  shape: readonly number[],
+  dtype: DType,
+): Value | null {
+  const { queue } = currentDevice();
+  if (queue === undefined) return null;
+  checkSize(kernel.name, "the output", shape);
+  const value = queue.run(kernel, inputs, attrs, shape, dtype);
+  if (value !== null) shared().filled?.push(value.storage);
+  return value;
+}
+
 /** Runs a form on arrays of the host. */
 function runHost<A>(
   form: HostForm<A>,
@@ -57,7 +73,7 @@ function runHost<A>(
  * Runs a kernel on the current device and gives its output.
  *
  * The form is chosen from dtypes and shapes alone: the reference when any array is float64; on the SIMD device its form
- * where the kernel has one and the work is worth it; else the loops.
+ * where the kernel has one and the work is worth it; else the loops. On a GPU see its queue.
  *
  * Throws   RangeError for more elements than a tensor can have, and what the kernel's check refuses
  */
@@ -68,6 +84,8 @@ export function run<A>(
   shape: readonly number[],
   dtype: DType,
 ): Value {
+  const queued = runQueued(kernel, inputs, attrs, shape, dtype);
+  if (queued !== null) return queued;
   const arrays = inputs.map(hostData);
   kernel.check?.(arrays, attrs);
   checkSize(kernel.name, "the output", shape);

@@ -4,6 +4,7 @@
  * A program can hold two copies (an ESM and a CJS one, say). Tensors of both meet in one graph, so recording must be
  * switched for both at once: the state hangs at a registered symbol instead of living in a module.
  */
+import type { Queue } from "../gpu/queue.ts";
 import type { Generator, GeneratorState } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Flat } from "./kernel.ts";
@@ -12,11 +13,13 @@ import type { Storage } from "./storage.ts";
 
 /** Where ops run and why. */
 export interface Device {
-  readonly name: "loops" | "simd";
+  readonly name: "loops" | "simd" | "gpu";
   readonly threads: number;
   readonly why: string;
-  /** What runs the WebAssembly forms; null on "loops". */
+  /** What runs the WebAssembly forms; null unless on "simd". */
   readonly engine: Engine | null;
+  /** What takes the calls on "gpu". */
+  readonly queue?: Queue;
 }
 
 export interface SharedState {
@@ -38,6 +41,8 @@ export interface SharedState {
   filled: Storage[] | null;
   /** Where ops run; null until the first op or useDevice, which choose. */
   device: Device | null;
+  /** The GPU that was opened last: tensors on it can be read whatever the device is now. */
+  gpu: Queue | null;
 }
 
 const key = Symbol.for("moegrad");
@@ -46,7 +51,7 @@ export function shared(): SharedState {
   const holder = globalThis as { [key]?: SharedState };
   holder[key] ??= {
     ...{ recording: true, transforms: 0, generator: null, decisions: null },
-    ...{ made: null, anomalies: false, draws: null, filled: null, device: null },
+    ...{ made: null, anomalies: false, draws: null, filled: null, device: null, gpu: null },
   };
   return holder[key];
 }

@@ -3,6 +3,7 @@ import { stateError } from "../errors.ts";
 import { sizeOf } from "../shape.ts";
 import { allocate, type DType, dtypeOf, type Flat } from "./kernel.ts";
 import type { Cached, Place } from "./simd.ts";
+import { shared } from "./state.ts";
 
 /**
  * Flat memory on some device. Nothing writes into storage once it is filled, so tensors may share it (`reshape`,
@@ -19,12 +20,16 @@ export interface Storage extends Cached {
   holders?: number;
   /** Internal to regions: nobody but its holders can have seen it, so the last of them frees it. */
   sole?: boolean;
+  /** Internal to regions: in how many places of records that can still be walked it stands, as an input or as the output. */
+  uses?: number;
   /** Internal to regions: several tensors read it. */
   aliased?: boolean;
   /** Internal to regions: it belongs to the graph alone and is freed with it. */
   owned?: boolean;
   /** Internal to regions: nobody will read it any more, so its numbers need not be kept. */
   free?(): void;
+  /** Internal to queues: what was uploaded of it goes when it is freed. */
+  onFree?: (() => void) | null;
 }
 
 /** The storage of a tensor for another one: from now on it is not the only one's. */
@@ -49,6 +54,7 @@ class HostStorage implements Storage {
   sole = false;
   aliased = false;
   owned = false;
+  onFree: (() => void) | null = null;
   #freed = false;
   #array: Flat | null;
 
@@ -87,6 +93,7 @@ class HostStorage implements Storage {
 
   free(): void {
     this.#freed = true;
+    this.onFree?.();
   }
 
   async read(): Promise<Flat> {
@@ -109,7 +116,11 @@ export interface Value {
 
 /** A value around an array that nobody else will write to. */
 export function hostValue(data: Flat, shape: readonly number[]): Value {
-  return { storage: new HostStorage(dtypeOf(data), data.length, data), shape };
+  const storage = new HostStorage(dtypeOf(data), data.length, data);
+  // A region on a GPU frees what will be uploaded of the numbers that it makes; the numbers themselves are the collector's.
+  const { device, filled } = shared();
+  if (device?.queue !== undefined) filled?.push(storage);
+  return { storage, shape };
 }
 
 /** A value that the SIMD device is about to fill. */

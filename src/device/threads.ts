@@ -6,11 +6,9 @@
  * messages: a job is written into shared memory and published by one atomic store, and the calling thread waits for the
  * last call to be done.
  */
-import type { Exports, Platform, Thread, WasmMemory } from "./platform.ts";
-import type { Call, SimdModule } from "./simd.ts";
-
-// Not imported: this file is loaded on its own when it is asked for, and bundlers would then split the rest for it.
-const platform = globalThis as unknown as Platform;
+import { type Exports, platform, type Thread, type WasmMemory } from "./platform.ts";
+import { type Call, Engine, engineMemory, ROOM, type SimdModule } from "./simd.ts";
+import type { Device } from "./state.ts";
 
 /** Words of the control block. */
 const [TICKET, COUNT, DONE, MODULE, READY, FAILED, WAITING] = [0, 1, 2, 3, 4, 5, 6];
@@ -226,5 +224,24 @@ export class Pool {
 
   stop(): void {
     for (const worker of this.#workers) worker.terminate();
+  }
+}
+
+/** SIMD on several threads; on one where that cannot be. */
+export async function openThreads(threads: number, otherwise: (why: string) => Device): Promise<Device> {
+  const single = (reason: string): Device => otherwise(`asked for ${threads} threads, runs on one: ${reason}`);
+  if (platform.SharedArrayBuffer === undefined) {
+    return single("no SharedArrayBuffer (a page needs the headers of cross-origin isolation)");
+  }
+  // A browser lets its main thread not wait for others.
+  if (platform.document !== undefined) return single("a page must not wait; call useDevice in a Web Worker");
+  try {
+    const memory = engineMemory(true);
+    const pool = await Pool.start(threads, memory, ROOM);
+    const engine = new Engine(memory, pool);
+    engine.probe();
+    return { name: "simd", threads, why: "chosen by useDevice", engine };
+  } catch (error) {
+    return single(error instanceof Error ? error.message : String(error));
   }
 }

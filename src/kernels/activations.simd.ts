@@ -1,6 +1,6 @@
 /** Activations and their backwards as WebAssembly. */
 import { type Code, type FunctionBuilder, f32x4, type Local, v128 } from "../device/assembler.ts";
-import { expLanes, expm1Lanes, log1pLanes, minusAbs } from "./exp.simd.ts";
+import { expLanes, expm1Lanes, minusAbs } from "./exp.simd.ts";
 import { type Body, laneForm } from "./lanes.simd.ts";
 
 const zero = v128.zero;
@@ -51,8 +51,6 @@ const siluBackward: Body = (f, g, x) => {
   return [set, f32x4.mul(f32x4.add(f32x4.mul(slope.get, x.get), sigmoid.get), g.get)];
 };
 
-const softplus: Body = (f, x) => f32x4.add(log1pLanes(f, expLanes(f, minusAbs(x.get))), f32x4.pmax(x.get, zero));
-
 export const forms = {
   sigmoid: laneForm("sigmoid", 1, 1.3, sigmoid),
   sigmoidBackward: laneForm("sigmoidBackward", 2, 0.2, sigmoidBackward),
@@ -62,5 +60,4 @@ export const forms = {
   reluBackward: laneForm("reluBackward", 2, 0.2, (_, g, x) => v128.and(g.get, f32x4.gt(x.get, zero))),
   silu: laneForm("silu", 1, 1.3, silu),
   siluBackward: laneForm("siluBackward", 2, 2, siluBackward),
-  softplus: laneForm("softplus", 1, 2.3, softplus),
 };

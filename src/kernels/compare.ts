@@ -27,10 +27,10 @@ const leRow: Row = (out, o, a, p, s, b, q, t, n) => {
   for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = Number(a[p] <= b[q]);
 };
 
-export const eqKernel = binaryKernel("eq", (a, b) => Number(a === b), eqRow);
-export const neKernel = binaryKernel("ne", (a, b) => Number(a !== b), neRow);
-export const ltKernel = binaryKernel("lt", (a, b) => Number(a < b), ltRow);
-export const leKernel = binaryKernel("le", (a, b) => Number(a <= b), leRow);
+export const eqKernel = { ...binaryKernel("eq", (a, b) => Number(a === b), eqRow) };
+export const neKernel = { ...binaryKernel("ne", (a, b) => Number(a !== b), neRow) };
+export const ltKernel = { ...binaryKernel("lt", (a, b) => Number(a < b), ltRow) };
+export const leKernel = { ...binaryKernel("le", (a, b) => Number(a <= b), leRow) };
 
 function comparison(name: string, kernel: Kernel<Broadcast>): OpFn<[a: Tensor, b: Tensor]> {
   return defineOp({

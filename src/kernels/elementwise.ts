@@ -171,13 +171,31 @@ const minimumRow: Row = (out, o, a, p, s, b, q, t, n) => {
   for (let i = 0; i < n; i++, p += s, q += t) out[o + i] = Math.min(a[p], b[q]);
 };
 
-export const addKernel = { ...binaryKernel("add", (a, b) => a + b, addRow), simd: binaryForm("add") };
-export const subKernel = { ...binaryKernel("sub", (a, b) => a - b, subRow), simd: binaryForm("sub") };
-export const mulKernel = { ...binaryKernel("mul", (a, b) => a * b, mulRow, mulIntegers), simd: binaryForm("mul") };
-export const divKernel = { ...binaryKernel("div", (a, b) => a / b, divRow), simd: binaryForm("div") };
+export const addKernel = {
+  ...binaryKernel("add", (a, b) => a + b, addRow),
+  simd: binaryForm("add"),
+};
+export const subKernel = {
+  ...binaryKernel("sub", (a, b) => a - b, subRow),
+  simd: binaryForm("sub"),
+};
+export const mulKernel = {
+  ...binaryKernel("mul", (a, b) => a * b, mulRow, mulIntegers),
+  simd: binaryForm("mul"),
+};
+export const divKernel = {
+  ...binaryKernel("div", (a, b) => a / b, divRow),
+  simd: binaryForm("div"),
+};
 export const powKernel = binaryKernel("pow", power, powRow);
-export const maximumKernel = { ...binaryKernel("maximum", Math.max, maximumRow), simd: binaryForm("maximum") };
-export const minimumKernel = { ...binaryKernel("minimum", Math.min, minimumRow), simd: binaryForm("minimum") };
+export const maximumKernel = {
+  ...binaryKernel("maximum", Math.max, maximumRow),
+  simd: binaryForm("maximum"),
+};
+export const minimumKernel = {
+  ...binaryKernel("minimum", Math.min, minimumRow),
+  simd: binaryForm("minimum"),
+};
 
 const addOp: Binary = defineOp({
   name: "add",

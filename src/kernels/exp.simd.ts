@@ -98,12 +98,6 @@ function twiceArtanh(f: FunctionBuilder, a: Code, b: Code): Code {
   ];
 }
 
-/** ln(1 + x) of four floats from 0 to 1, exact to the last digits where x is small too. Error 2.1 ulp. */
-export function log1pLanes(f: FunctionBuilder, x: Code): Code {
-  const u = f.local("v128");
-  return [u.set(x), twiceArtanh(f, u.get, f32x4.add(u.get, f32x4.const(2)))];
-}
-
 /**
  * ln x of four floats, any of them: −∞ at ±0, NaN below, ∞ at ∞, NaN stays. x is computed once.
  *

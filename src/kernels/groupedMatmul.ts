@@ -30,7 +30,7 @@ import { gemm, gemmReference, matrix } from "./gemm.ts";
 import { sumCalls, sumCost, sumModule } from "./reduce.simd.ts";
 import { offsetsKernel } from "./sort.ts";
 
-interface GroupedAttrs {
+export interface GroupedAttrs {
   readonly D: number;
   readonly N: number;
   /** Whether w is stored [E, N, D]. */
@@ -212,6 +212,8 @@ export const groupSums: OpFn<[x: Tensor, offsets: Tensor]> = defineOp({
 /** The sizes come from the caller, so they are checked, in float64, before int32 offsets are made of them. */
 const groupOffsetsKernel: Kernel<{ S: number }> = {
   ...offsetsKernel,
+  name: "groupOffsets",
+  // A sum is not bounded by the bounds of its terms.
   check([sizes], { S }) {
     const bad = sizes.findIndex((n) => n < 0);
     if (bad >= 0) {

@@ -16,7 +16,7 @@ import type { Tensor } from "../tensor.ts";
 import { gemmCalls, gemmCost, gemmModule, placed } from "./gemm.simd.ts";
 import { gemm, gemmReference, matrix } from "./gemm.ts";
 
-interface MatmulAttrs {
+export interface MatmulAttrs {
   readonly M: number;
   readonly N: number;
   readonly K: number;

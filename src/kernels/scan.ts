@@ -13,7 +13,7 @@ import { checkDim } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Span, spanOf } from "./reduce.ts";
 
-interface ScanAttrs extends Span {
+export interface ScanAttrs extends Span {
   readonly exclusive: boolean;
   readonly reverse: boolean;
 }

@@ -4,9 +4,6 @@ import { expLanes, logLanes } from "./exp.simd.ts";
 import { laneForm } from "./lanes.simd.ts";
 
 export const forms = {
-  neg: laneForm("neg", 1, 0.2, (_, x) => f32x4.neg(x.get)),
-  abs: laneForm("abs", 1, 0.2, (_, x) => f32x4.abs(x.get)),
-  square: laneForm("square", 1, 0.2, (_, x) => f32x4.mul(x.get, x.get)),
   sqrt: laneForm("sqrt", 1, 0.4, (_, x) => f32x4.sqrt(x.get)),
   exp: laneForm("exp", 1, 0.9, (f, x) => expLanes(f, x.get)),
   log: laneForm("log", 1, 1.7, (f, x) => logLanes(f, x.get)),

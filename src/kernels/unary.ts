@@ -21,7 +21,6 @@ export const negKernel = unaryKernel(
   (y, x) => {
     for (let i = 0; i < y.length; i++) y[i] = -x[i];
   },
-  { simd: forms.neg },
 );
 
 /** Error    simd: 1.2 ulp, and 0 below 1.7e-38 */
@@ -59,20 +58,14 @@ export const squareKernel = unaryKernel(
     for (let i = 0; i < y.length; i++) y[i] = x[i] * x[i];
   },
   {
-    simd: forms.square,
     integers: (y, x) => {
       for (let i = 0; i < y.length; i++) y[i] = Math.imul(x[i], x[i]);
     },
   },
 );
-export const absKernel = unaryKernel(
-  "abs",
-  Math.abs,
-  (y, x) => {
-    for (let i = 0; i < y.length; i++) y[i] = Math.abs(x[i]);
-  },
-  { simd: forms.abs },
-);
+export const absKernel = unaryKernel("abs", Math.abs, (y, x) => {
+  for (let i = 0; i < y.length; i++) y[i] = Math.abs(x[i]);
+});
 export const signKernel = unaryKernel("sign", Math.sign, (y, x) => {
   for (let i = 0; i < y.length; i++) y[i] = Math.sign(x[i]);
 });

@@ -148,7 +148,7 @@ describe("useDevice", () => {
   test.each<[() => Promise<unknown>, Error]>([
     [
       () => useDevice("cuda" as DeviceName),
-      new TypeError('useDevice: name has "cuda", expected "auto", "loops", "simd"'),
+      new TypeError('useDevice: name has "cuda", expected "auto", "loops", "simd", "gpu"'),
     ],
     [
       () => useDevice("simd", { threads: 0 }),
@@ -160,7 +160,7 @@ describe("useDevice", () => {
     ],
     [
       () => useDevice("simd", { thread: 2 } as object),
-      new TypeError('useDevice: options has the name "thread", expected threads'),
+      new TypeError('useDevice: options has the name "thread", expected threads, route'),
     ],
   ])("refuses what it cannot do: %s", async (call, error) => {
     const before = device();

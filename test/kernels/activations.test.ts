@@ -48,7 +48,7 @@ describe("the kernels", () => {
   equalsReference(reluKernel, casesOf(anyFloat), "exact");
   equalsReference(sigmoidKernel, casesOf(anyFloat), { loops: "exact", simd: { ulps: 2.2, below: 1.5e-10 } });
   equalsReference(tanhKernel, casesOf(anyFloat), { loops: "exact", simd: { ulps: 2.7, below: 2e-10 } });
-  equalsReference(softplusKernel, casesOf(anyFloat), { loops: "exact", simd: { ulps: 3, below: 3e-10 } });
+  equalsReference(softplusKernel, casesOf(anyFloat), "exact");
   // x / (1 + e⁻ˣ) in place of x · σ(x): the two may differ by an ulp of float64 before the one rounding.
   equalsReference(siluKernel, casesOf(fc.float({ noNaN: true, min: -(2 ** 120), max: 2 ** 120 })), {
     loops: { ulps: 0.5 + 2 ** -20 },
@@ -58,7 +58,6 @@ describe("the kernels", () => {
   keepTheirBounds([
     [sigmoidKernel, 2.2, 1.5e-10],
     [tanhKernel, 2.7, 2e-10],
-    [softplusKernel, 3, 3e-10],
     [siluKernel, 2.2, 2e-10],
   ]);
 

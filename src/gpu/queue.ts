@@ -1,0 +1,272 @@
+/**
+ * The queue of a GPU device.
+ *
+ * An op returns at once, since its output's shape is known; its launches are awaited here, one after the other, in the order
+ * of the calls. Whatever fails marks the output that it should have filled, and so all that is computed from it: the error
+ * is thrown to whoever reads those, and nobody else notices. Where a kernel has no form, or a limit is in the way, the loops
+ * run inside the queue: inputs are read back, and the result is uploaded when a launch needs it.
+ */
+
+import { allocate, type DType, type Flat, type HostForm, type Kernel } from "../device/kernel.ts";
+import type { Stored } from "../device/run.ts";
+import type { Storage, Value } from "../device/storage.ts";
+import { show, stateError } from "../errors.ts";
+import { sizeOf } from "../shape.ts";
+import { formOf } from "./forms.ts";
+import type { Handle } from "./library.ts";
+import type { Route, RouteInfo } from "./route.ts";
+import { type Launch, MAX_ELEMENTS, plan } from "./source.ts";
+import { emptyResident, type Keeper, QueuedStorage, type Resident } from "./storage.ts";
+import { checkNow, fitsFloat32, integersOf, onHost, onlyLength, plannedOf, rangeOf } from "./values.ts";
+
+/** What a queue has done since it was opened. */
+export interface GpuCounts {
+  /** Launches of kernels, without those that upload. */
+  readonly launches: number;
+  /** Arrays that were copied to the device. */
+  readonly uploads: number;
+  /** Arrays that were copied back: for a reader, for a check of values, or for loops where a kernel has no form. */
+  readonly readbacks: number;
+  /** Calls of kernels that the loops ran on numbers of the device. */
+  readonly fallbacks: number;
+  /** Which kernels those were, and how often. */
+  readonly byLoops: Readonly<Record<string, number>>;
+  /** Kernels whose check had to read values that the device had made, and how often. */
+  readonly checked: Readonly<Record<string, number>>;
+}
+
+/** A call in the queue: what it needs and fills. */
+interface Job<A> {
+  readonly kernel: Kernel<A>;
+  readonly attrs: A;
+  readonly inputs: readonly Resident[];
+  readonly out: Resident;
+  /** Null where the host form runs. */
+  readonly launches: readonly Launch[] | null;
+  readonly hostForm: HostForm<A>;
+  /** The inputs whose values have to be read for the kernel's check; null when it has passed or there is none. */
+  readonly checked: readonly number[] | null;
+  /** The shapes of the call, for messages. */
+  readonly shapes: string;
+}
+
+/** Elements on the device that are on the host, too. */
+const MOST_COPIED = 2 ** 26;
+
+export class Queue implements Keeper {
+  readonly info: RouteInfo;
+  readonly #route: Route;
+  readonly #counts = { launches: 0, uploads: 0, readbacks: 0, fallbacks: 0 };
+  readonly #byLoops = new Map<string, number>();
+  readonly #checked = new Map<string, number>();
+  /** The end of the work so far. It never rejects: every task keeps its own errors. */
+  #tail: Promise<void> = Promise.resolve();
+  /** What is on the device and on the host, the least recently used first, and how many elements that is. */
+  readonly #copies = new Set<Resident>();
+  #copied = 0;
+  /** What was uploaded of host tensors. */
+  readonly #uploaded = new WeakMap<Storage, Resident>();
+  /** The last net: what nobody freed goes with its storage. */
+  readonly #lastNet = new FinalizationRegistry<Resident>((resident) => this.release(resident));
+
+  constructor(route: Route, info: RouteInfo) {
+    this.#route = route;
+    this.info = info;
+  }
+
+  get counts(): GpuCounts {
+    return { ...this.#counts, byLoops: Object.fromEntries(this.#byLoops), checked: Object.fromEntries(this.#checked) };
+  }
+
+  /** What was lost on the device, or null. */
+  lost(): string | null {
+    return this.#route.lost();
+  }
+
+  stop(): void {
+    this.#route.stop();
+  }
+
+  /** Puts a call in the queue; null when all its inputs are on the host and it has nothing to launch: the host runs it. */
+  run<A>(kernel: Kernel<A>, inputs: readonly Stored[], attrs: A, shape: readonly number[], dtype: DType): Value | null {
+    const form = formOf(kernel);
+    const storages = inputs.map(({ storage }) => storage);
+    const residents = storages.map((storage) => this.#residentOf(storage));
+    const wide = dtype === "float64" || storages.some((x) => x.dtype === "float64");
+    const length = sizeOf(shape);
+    const planned = storages.map((x, i) => plannedOf(x, residents[i]));
+    const range = dtype === "int32" ? rangeOf(kernel, storages, planned, attrs, length) : null;
+    const countable = dtype !== "int32" || (range !== null && Math.max(-range[0], range[1]) <= MAX_ELEMENTS);
+    const launches =
+      wide || form === undefined || length === 0 || !countable ? null : plan(form, attrs, planned, length, dtype);
+    if (launches === null && storages.every(onHost)) return null;
+    const checked = checkNow(kernel, storages, attrs, length);
+    const out = emptyResident(kernel.name, dtype, length, launches === null ? null : range);
+    const shapes = `${inputs.map((x) => show(shapeOf(x))).join(", ")} → ${show(shape)}`;
+    const hostForm = wide ? kernel.reference : kernel.loops;
+    this.#enqueue(() => this.#perform({ kernel, attrs, inputs: residents, out, launches, hostForm, checked, shapes }));
+    const storage = new QueuedStorage(this, out);
+    this.#lastNet.register(storage, out);
+    return { storage, shape };
+  }
+
+  #enqueue(task: () => Promise<void>): void {
+    this.#tail = this.#tail.then(task);
+  }
+
+  /** Where the numbers of an input are, or will be. Throws for one that was freed. */
+  #residentOf(storage: Storage): Resident {
+    if (storage instanceof QueuedStorage) {
+      if (storage.keptBy(this)) return storage.resident;
+      throw stateError("gpu", "an input", "its numbers on a device that was replaced", "this one", "read() it before");
+    }
+    const known = this.#uploaded.get(storage);
+    if (known !== undefined) return known;
+    const resident = { ...emptyResident("tensor", storage.dtype, storage.length, null), host: storage.host };
+    this.#uploaded.set(storage, resident);
+    storage.onFree = () => {
+      this.#uploaded.delete(storage);
+      this.release(resident);
+    };
+    this.#lastNet.register(storage as object, resident);
+    return resident;
+  }
+
+  /** One call. Errors stay with its output. */
+  async #perform<A>(job: Job<A>): Promise<void> {
+    const { kernel, inputs, out, launches, checked } = job;
+    out.error = inputs.find((x) => x.error !== null)?.error ?? this.#lostError(kernel.name);
+    if (out.error !== null) return;
+    try {
+      if (checked !== null) await this.#check(job, checked);
+      const representable = inputs.every((x) => x.handle !== null || x.host === null || fitsFloat32(x.host));
+      if (launches !== null && representable) await this.#launch(job, launches);
+      else out.host = await this.#runLoops(job);
+    } catch (error) {
+      out.error = error instanceof Error ? error : new Error(String(error));
+    }
+  }
+
+  #lostError(op: string): Error | null {
+    const lost = this.lost();
+    return lost === null
+      ? null
+      : stateError(op, "the GPU", `gone: ${lost}`, "one that works", 'call useDevice("gpu") again');
+  }
+
+  async #runLoops<A>({ kernel, inputs, attrs, out, hostForm }: Job<A>): Promise<Flat> {
+    this.#counts.fallbacks++;
+    countUp(this.#byLoops, kernel.name);
+    const arrays: Flat[] = [];
+    for (const x of inputs) arrays.push(await this.#hostOf(x));
+    kernel.check?.(arrays, attrs);
+    const host = allocate(out.dtype, out.length);
+    hostForm(host, arrays, attrs);
+    return host;
+  }
+
+  async #check<A>({ kernel, inputs, attrs }: Job<A>, checked: readonly number[]): Promise<void> {
+    countUp(this.#checked, kernel.name);
+    const arrays: Flat[] = [];
+    for (const [i, x] of inputs.entries()) {
+      arrays.push(checked.includes(i) ? await this.#hostOf(x) : onlyLength(x.length));
+    }
+    kernel.check?.(arrays, attrs);
+  }
+
+  async #launch<A>({ kernel, inputs, out, shapes }: Job<A>, launches: readonly Launch[]): Promise<void> {
+    const made: Handle[] = [];
+    try {
+      for (const { text, args, length } of launches) {
+        const values: unknown[] = [];
+        for (const arg of args) {
+          if (typeof arg === "number") values.push(arg);
+          else if (arg.array >= inputs.length) values.push(made[arg.array - inputs.length]);
+          else values.push(await this.#handleOf(inputs[arg.array]));
+        }
+        made.push(await this.#route.launch(text, values, length));
+        this.#counts.launches++;
+      }
+      out.handle = made.pop() ?? null;
+    } catch (error) {
+      const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+      throw stateError(kernel.name, `the launch of ${shapes}`, `failed on ${this.info.route}: ${reason}`, "a result");
+    } finally {
+      for (const handle of made) handle.delete();
+      this.#trim();
+    }
+  }
+
+  async #handleOf(x: Resident): Promise<Handle> {
+    if (x.handle === null) {
+      const host = x.host as Flat;
+      x.handle = await this.#route.upload(host instanceof Float32Array ? host : Float32Array.from(host));
+      this.#counts.uploads++;
+    }
+    if (x.host !== null) {
+      this.#forget(x);
+      this.#copies.add(x);
+      this.#copied += x.length;
+    }
+    return x.handle;
+  }
+
+  #forget(x: Resident): void {
+    if (this.#copies.delete(x)) this.#copied -= x.length;
+  }
+
+  /** What is on the host too can be uploaded again: beyond a limit the copies that were used least recently go. */
+  #trim(): void {
+    for (const x of this.#copies) {
+      if (this.#copied <= MOST_COPIED) return;
+      this.#forget(x);
+      x.handle?.delete();
+      x.handle = null;
+    }
+  }
+
+  /** The numbers on the host, copied back once. */
+  async #hostOf(x: Resident): Promise<Flat> {
+    if (x.error !== null) throw x.error;
+    if (x.host === null) {
+      const numbers = await this.#route.read(x.handle as Handle, x.length);
+      this.#counts.readbacks++;
+      x.host = x.dtype === "int32" ? integersOf(x, numbers) : numbers;
+    }
+    return x.host;
+  }
+
+  /** A copy of the numbers, when the queue has come to where it was asked for. */
+  read(x: Resident): Promise<Flat> {
+    return new Promise((resolve, reject) => {
+      this.#enqueue(async () => {
+        try {
+          if (x.error === null && x.host === null) x.error = this.#lostError("read");
+          resolve((await this.#hostOf(x)).slice());
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+  }
+
+  /** Gives back the memory on the device, after all that was called before. */
+  release(x: Resident): void {
+    this.#enqueue(async () => {
+      const { handle } = x;
+      x.handle = null;
+      this.#forget(x);
+      try {
+        handle?.delete();
+      } catch {
+        // The device is gone, and its memory with it.
+      }
+    });
+  }
+}
+
+const countUp = (counts: Map<string, number>, name: string): void => {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
+};
+
+const shapeOf = (x: Stored): readonly number[] => (x as Partial<Value>).shape ?? [x.storage.length];

@@ -1,0 +1,229 @@
+/**
+ * Routes: the ways of gpu.js to a GPU, each asked for by name.
+ *
+ * gpu.js falls back in silence, to WebAssembly or to plain JavaScript, where a route is missing or a kernel does not
+ * compile. To us that is an error: the class of every kernel is looked at after its first run.
+ */
+import { GPUJS, type GpuJs, type Handle, type Instance, loadGpuJs, type Program } from "./library.ts";
+
+export const routeNames = ["webgpu", "webgl2", "webgl", "headlessgl"] as const;
+export type RouteName = (typeof routeNames)[number];
+
+/** What a GPU device runs on. */
+export interface RouteInfo {
+  readonly route: RouteName;
+  /** What the driver calls the GPU. */
+  readonly adapter: string;
+  /** Whether the "GPU" is a program on the CPU, as in most containers and virtual machines. */
+  readonly software: boolean;
+  /** The routes that come before this one, and why each was passed over. */
+  readonly passedOver: readonly string[];
+}
+
+/** The context of WebGL, as far as it is looked at. */
+interface GL {
+  isContextLost(): boolean;
+  getExtension(name: string): { readonly UNMASKED_RENDERER_WEBGL: number } | null;
+  getParameter(name: number): unknown;
+  readonly RENDERER: number;
+}
+
+/** The context of gpu.js's WebGPU kernels. */
+interface WebGPU {
+  readonly isLost?: boolean;
+  readonly adapter: {
+    readonly isFallbackAdapter?: boolean;
+    readonly info?: { readonly [name in "vendor" | "architecture" | "device" | "description"]?: string };
+  };
+}
+
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|lavapipe|basic render|software|warp/i;
+
+/**
+ * Fixed for every kernel. "precision": the other tactic picks the floats' precision from the size of the first output.
+ * `immutable`: else a kernel's next run would overwrite what the last one gave.
+ */
+const SETTINGS = {
+  precision: "single",
+  tactic: "precision",
+  pipeline: true,
+  immutable: true,
+  dynamicOutput: true,
+  dynamicArguments: true,
+  loopMaxIterations: 65_535,
+};
+
+/** Columns of an output: WebGPU has at most 524,280 of them, and 65,535 rows. */
+const COLUMNS = 2 ** 18;
+
+/** The size [columns, 1, rows] of an output of so many cells. The last row may have some to spare, which nobody reads. */
+export function outputSize(length: number): [columns: number, one: number, rows: number] {
+  return length <= COLUMNS ? [length, 1, 1] : [COLUMNS, 1, Math.ceil(length / COLUMNS)];
+}
+
+const UPLOAD = "function (x) {\n  return x[this.thread.z * this.output.x + this.thread.x];\n}";
+
+/** One route that is open: programs by their text, and what they run on. */
+export class Route {
+  readonly #api: GpuJs;
+  readonly #instance: Instance;
+  readonly #programs = new Map<string, Program>();
+  readonly #class: GpuJs["WebGPUKernel"];
+  #context: GL | WebGPU | null = null;
+  #stopped = false;
+
+  constructor(
+    readonly name: RouteName,
+    api: GpuJs,
+  ) {
+    this.#api = api;
+    this.#instance = new api.GPU({ mode: name });
+    this.#class = {
+      webgpu: api.WebGPUKernel,
+      webgl2: api.WebGL2Kernel,
+      webgl: api.WebGLKernel,
+      headlessgl: api.HeadlessGLKernel,
+    }[name];
+  }
+
+  upload(data: Float32Array): Promise<Handle> {
+    return this.launch(UPLOAD, [this.#api.input(data, [data.length])], data.length);
+  }
+
+  /** Runs a text on its arguments: handles, numbers, or one array to upload. */
+  async launch(text: string, args: readonly unknown[], length: number): Promise<Handle> {
+    const known = this.#programs.get(text);
+    const program = known ?? this.#instance.createKernel(text, { ...SETTINGS, output: outputSize(length) });
+    if (known !== undefined) program.setOutput(outputSize(length));
+    const handle = await program(...args);
+    if (known === undefined) {
+      this.#check(program);
+      this.#programs.set(text, program);
+    }
+    return handle;
+  }
+
+  #check({ kernel }: Program): void {
+    const reason = kernel.fallbackReason;
+    if (!(kernel instanceof this.#class) || (reason !== undefined && reason !== null)) {
+      throw new Error(`gpu.js left ${this.name} for another route${reason ? `: ${String(reason)}` : ""}`);
+    }
+    this.#context ??= kernel.context as GL | WebGPU;
+  }
+
+  /** A copy of the numbers behind a handle. */
+  async read(handle: Handle, length: number): Promise<Float32Array> {
+    const slices = (await handle.toArray()) as Float32Array[][];
+    const out = new Float32Array(length);
+    slices.forEach(([row], z) => {
+      const at = z * COLUMNS;
+      out.set(at + row.length > length ? row.subarray(0, length - at) : row, at);
+    });
+    const lost = this.lost();
+    if (lost !== null) throw new Error(lost);
+    return out;
+  }
+
+  /** What has been lost, or null. WebGL without its context gives zeros in silence, so this is asked after every read. */
+  lost(): string | null {
+    if (this.#stopped) return "the device was replaced by a later useDevice";
+    const context = this.#context;
+    if (context === null) return null;
+    if ("isContextLost" in context) return context.isContextLost() ? "the WebGL context was lost" : null;
+    return context.isLost ? "the WebGPU device was lost" : null;
+  }
+
+  /** What the driver calls the GPU. */
+  adapter(): string {
+    const context = this.#context;
+    if (context === null) return "unknown";
+    if ("isContextLost" in context) {
+      const extension = context.getExtension("WEBGL_debug_renderer_info");
+      return String(context.getParameter(extension?.UNMASKED_RENDERER_WEBGL ?? context.RENDERER));
+    }
+    const { vendor, architecture, device, description } = context.adapter.info ?? {};
+    const parts = [vendor, architecture, device, description].filter((part) => part);
+    if (context.adapter.isFallbackAdapter) parts.push("software");
+    return parts.join(" ") || "unknown";
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#instance.destroy();
+  }
+}
+
+/** Why a route is not there before anything is compiled, or null. */
+async function missing(name: RouteName, api: GpuJs): Promise<string | null> {
+  const browser = "document" in globalThis || "importScripts" in globalThis;
+  if (name === "headlessgl") {
+    if (browser) return "it is for Node";
+    return api.GPU.isHeadlessGLSupported ? null : "the package gl is not built, or there is no display (xvfb-run)";
+  }
+  if (name === "webgpu") {
+    const navigator = (globalThis as { navigator?: { gpu?: unknown } }).navigator;
+    if (navigator?.gpu === undefined) return "no navigator.gpu";
+    return (await api.GPU.isWebGPUAvailable()) ? null : "the browser has no adapter for it";
+  }
+  if (!browser) return "it is for browsers";
+  return (name === "webgl2" ? api.GPU.isWebGL2Supported : api.GPU.isWebGLSupported) ? null : "the browser has none";
+}
+
+/** A sum, an index, a division, a product and functions, in the dialect of all kernels. */
+const TRIAL = `function (x, n) {
+  const i = this.thread.z * this.output.x + this.thread.x;
+  let q = Math.floor((i + 0.5) / n);
+  let sum = 0;
+  for (let k = 0; k < n; k += 1) {
+    sum += x[q * n + k];
+  }
+  return sum / 3 + Math.exp(x[i]) + Math.tanh(Math.max(-9, Math.min(9, x[i])));
+}`;
+
+/** Throws, with the numbers that it gave, when a route computes wrongly. */
+async function tryOut(route: Route): Promise<void> {
+  const n = 5;
+  const x = Float32Array.from({ length: 3 * n }, (_, i) => Math.sin(7 * i));
+  const expected = Array.from(x, (v, i) => {
+    const row = Array.from(x.subarray(i - (i % n), i - (i % n) + n));
+    return row.reduce((sum, y) => sum + y, 0) / 3 + Math.exp(v) + Math.tanh(v);
+  });
+  const source = await route.upload(x);
+  const handle = await route.launch(TRIAL, [source, n], x.length);
+  const actual = await route.read(handle, x.length);
+  const bad = expected.findIndex((v, i) => !(Math.abs(actual[i] - v) < 1e-4));
+  handle.delete();
+  source.delete();
+  if (bad >= 0) throw new Error(`it computes ${actual[bad]} where ${expected[bad]} is right`);
+}
+
+/** Opens one route and tries it; or says why it cannot. */
+async function openRoute(name: RouteName, api: GpuJs): Promise<Route | string> {
+  let route: Route | null = null;
+  try {
+    const reason = await missing(name, api);
+    if (reason !== null) return reason;
+    route = new Route(name, api);
+    await tryOut(route);
+    return route;
+  } catch (error) {
+    route?.stop();
+    return error instanceof Error ? error.message.split("\n")[0] : String(error);
+  }
+}
+
+/** The first route of those asked for that works, or why there is none. */
+export async function findRoute(names: readonly RouteName[]): Promise<{ route: Route; info: RouteInfo } | string> {
+  const api = await loadGpuJs();
+  if (typeof api === "string") return api;
+  const passedOver: string[] = [];
+  for (const name of names) {
+    const route = await openRoute(name, api);
+    if (typeof route !== "string") {
+      const adapter = route.adapter();
+      return { route, info: { route: name, adapter, software: SOFTWARE.test(adapter), passedOver } };
+    }
+    passedOver.push(`${name}: ${route}`);
+  }
+  return `no route of ${GPUJS} works here: ${passedOver.join("; ")}`;
+}

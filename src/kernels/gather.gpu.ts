@@ -1,0 +1,53 @@
+/**
+ * What the texts of GPU forms are made of.
+ *
+ * Numbers on the device are float32, integers too, which it holds exactly up to 2²⁴. Names that a helper declares carry the
+ * name that it was given, since a text declares every name once.
+ */
+
+/**
+ * Declares q = ⌊a / n⌋ and r = a − q · n for integers a ≥ 0 and n ≥ 1. The quotient of two floats may be off by a rounding,
+ * and the drivers' division by more, so it is put right by the remainder, which is exact.
+ */
+export const divide = (q: string, r: string, a: string, n: string): string => `
+  let ${q} = Math.floor((${a} + 0.5) / ${n});
+  let ${r} = ${a} - ${q} * ${n};
+  if (${r} < 0) {
+    ${q} -= 1;
+    ${r} += ${n};
+  }
+  if (${r} >= ${n}) {
+    ${q} += 1;
+    ${r} -= ${n};
+  }`;
+
+/** Declares `sum` = Σ of a text over `k` from `from` to before `to`, four partial sums added at the end. */
+export const sumOf = (sum: string, k: string, from: string, to: string, term: string): string => `
+  let ${sum} = 0;
+  for (let ${k} = ${from}; ${k} < ${to}; ${k} += 1) {
+    ${sum} += ${term};
+  }`;
+
+/**
+ * Declares the flat index of cell i in an array that is read along strides: Σ_d (index of i along dim d) · stride_d. Sizes
+ * and strides come as numbers with the prefix; the number of dims is part of the text.
+ */
+export function strided(prefix: string, at: string, shape: readonly number[], strides: readonly number[], offset = 0) {
+  const numbers: Record<string, number> = {};
+  const dims = shape.map((_, d) => d).filter((d) => shape[d] !== 1);
+  const lines: string[] = [`  let ${at} = ${prefix}o;`];
+  numbers[`${prefix}o`] = offset;
+  let rest = "i";
+  dims.reverse().forEach((d, turn) => {
+    const name = `${prefix}${d}`;
+    numbers[`${name}s`] = strides[d];
+    if (turn === dims.length - 1) {
+      lines.push(`  ${at} += ${rest} * ${name}s;`);
+      return;
+    }
+    numbers[`${name}n`] = shape[d];
+    lines.push(divide(`${name}q`, `${name}r`, rest, `${name}n`), `  ${at} += ${name}r * ${name}s;`);
+    rest = `${name}q`;
+  });
+  return { text: lines.join("\n"), numbers };
+}
