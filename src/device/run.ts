@@ -3,7 +3,7 @@ import { checkSize, sizeOf } from "../shape.ts";
 import { checkHealth, currentDevice } from "./device.ts";
 import { allocate, type DType, type Flat, type HostForm, type Kernel } from "./kernel.ts";
 import { SIMD_PAYS_NS, type SimdForm } from "./simd.ts";
-import { shared } from "./state.ts";
+import { type Device, shared } from "./state.ts";
 import { hostValue, type Storage, unfilledValue, type Value } from "./storage.ts";
 
 /** The part of a tensor that a kernel needs. */
@@ -20,6 +20,7 @@ export function hostData({ storage }: Stored): Flat {
 
 /** Runs a kernel's simd form, where it has one that pays. Null when it has not. */
 function runSimd<A>(
+  device: Device,
   form: SimdForm<A> | undefined,
   inputs: readonly Stored[],
   arrays: readonly Flat[],
@@ -27,32 +28,21 @@ function runSimd<A>(
   shape: readonly number[],
   dtype: DType,
 ): Value | null {
-  if (form === undefined || (form.makesIntegers ?? false) !== (dtype === "int32")) return null;
+  const { engine } = device;
+  if (engine === null || form === undefined || (form.makesIntegers ?? false) !== (dtype === "int32")) return null;
   const cost = form.cost(attrs, sizeOf(shape), arrays);
   if (cost < SIMD_PAYS_NS) return null;
-  const device = currentDevice();
   const value = unfilledValue(dtype, shape);
   const storages = inputs.map((x) => x.storage);
-  if (device.engine === null || !device.engine.fits(storages, value.storage)) return null;
-  device.engine.run(form, value.storage, storages, attrs, cost);
+  if (!engine.fits(storages, value.storage)) return null;
+  engine.run(form, value.storage, storages, attrs, cost);
   checkHealth(device);
-  shared().filled?.push(value.storage);
-  return value;
+  return inRegion(value);
 }
 
-/** Hands a call to the queue of a GPU. Null on host devices, and where the host has to run it. */
-function runQueued<A>(
-  kernel: Kernel<A>,
-  inputs: readonly Stored[],
-  attrs: A,
-  shape: readonly number[],
-  dtype: DType,
-): Value | null {
-  const { queue } = currentDevice();
-  if (queue === undefined) return null;
-  checkSize(kernel.name, "the output", shape);
-  const value = queue.run(kernel, inputs, attrs, shape, dtype);
-  if (value !== null) shared().filled?.push(value.storage);
+/** Tells the region that is running of what a device has filled. */
+function inRegion(value: Value): Value {
+  shared().filled?.push(value.storage);
   return value;
 }
 
@@ -84,15 +74,20 @@ export function run<A>(
   shape: readonly number[],
   dtype: DType,
 ): Value {
-  const queued = runQueued(kernel, inputs, attrs, shape, dtype);
-  if (queued !== null) return queued;
+  const device = currentDevice();
+  if (device.queue !== undefined) {
+    checkSize(kernel.name, "the output", shape);
+    // Null: all inputs are on the host, and it has to run the call.
+    const queued = device.queue.run(kernel, inputs, attrs, shape, dtype);
+    if (queued !== null) return inRegion(queued);
+  }
   const arrays = inputs.map(hostData);
   kernel.check?.(arrays, attrs);
   checkSize(kernel.name, "the output", shape);
   if (dtype === "float64" || arrays.some((x) => x instanceof Float64Array)) {
     return noted(runHost(kernel.reference, arrays, attrs, shape, dtype), arrays);
   }
-  const fast = runSimd(kernel.simd, inputs, arrays, attrs, shape, dtype);
+  const fast = runSimd(device, kernel.simd, inputs, arrays, attrs, shape, dtype);
   return noted(fast ?? runHost(kernel.loops, arrays, attrs, shape, dtype), arrays);
 }
 

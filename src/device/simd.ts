@@ -109,7 +109,6 @@ const probeModule: SimdModule = { functions: () => [probe] };
 export class Engine {
   readonly #memory: WasmMemory;
   readonly #pool: Pool | null;
-  readonly #shared: boolean;
   /** Where the ring starts; below it are the rooms of the threads. */
   readonly #start: number;
   readonly #exports = new Map<SimdModule, Exports>();
@@ -129,7 +128,6 @@ export class Engine {
   constructor(memory: WasmMemory, pool: Pool | null, capacity = FIRST_CAPACITY) {
     this.#memory = memory;
     this.#pool = pool;
-    this.#shared = pool !== null;
     this.#start = (pool?.threads ?? 1) * ROOM;
     if (!this.#growTo(capacity)) throw new Error("no memory");
   }
@@ -234,7 +232,7 @@ export class Engine {
   #load(module: SimdModule): Exports {
     let exports = this.#exports.get(module);
     if (exports === undefined) {
-      const bytes = assemble(module.functions(), this.#shared);
+      const bytes = assemble(module.functions(), this.#pool !== null);
       exports = instantiate(bytes, this.#memory, 0);
       this.#pool?.load(module, bytes, exports);
       this.#exports.set(module, exports);

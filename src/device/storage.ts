@@ -47,6 +47,16 @@ export function hold(storage: Storage | null, before: Storage | null): void {
   if (before.sole && before.holders === 0) before.free?.();
 }
 
+/** What reading a tensor throws whose memory was given back. */
+export const freedError = (): Error =>
+  stateError(
+    "storage",
+    "the tensor",
+    "been freed by backward, dispose() or the end of its scope",
+    "one that is in use",
+    "read it before",
+  );
+
 /** Numbers in an array, in the memory of the SIMD device, or in both. */
 class HostStorage implements Storage {
   place: Place | null = null;
@@ -75,13 +85,7 @@ class HostStorage implements Storage {
   get view(): Flat {
     if (this.#array !== null) return this.#array;
     if (this.#freed || !this.place?.valid) {
-      throw stateError(
-        "storage",
-        "the tensor",
-        "been freed by backward, dispose() or the end of its scope",
-        "one that is in use",
-        "read it before",
-      );
+      throw freedError();
     }
     return this.place.engine.view(this.place);
   }

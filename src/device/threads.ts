@@ -166,16 +166,13 @@ export class Pool {
   run(module: SimdModule, exports: Exports, form: (call: Call) => void): void {
     const known = this.#modules.get(module);
     if (known === undefined) throw new Error("threads: a module that was never loaded");
-    this.#job = (this.#job % (JOBS - 1)) + 1;
-    // Closed first: from here on no worker takes a ticket until the new tasks are written down.
-    Atomics.store(this.#state, TICKET, this.#job * 65536 + CLOSED);
+    this.#announce();
     let count = 0;
     form((name, ...args) => {
       if (count === MAX_TASKS) {
         this.#finish(known, exports, count);
         count = 0;
-        this.#job = (this.#job % (JOBS - 1)) + 1;
-        Atomics.store(this.#state, TICKET, this.#job * 65536 + CLOSED);
+        this.#announce();
       }
       const at = TASK_WORDS * count++;
       this.#tasks[at] = known.names.indexOf(name);
@@ -183,6 +180,18 @@ export class Pool {
       this.#tasks.set(args, at + 2);
     });
     this.#finish(known, exports, count);
+  }
+
+  /** Begins a job, closed: from here on no worker takes a ticket until the new tasks are written down. */
+  #announce(): void {
+    this.#job = (this.#job % (JOBS - 1)) + 1;
+    Atomics.store(this.#state, TICKET, this.#job * 65536 + CLOSED);
+  }
+
+  /** Makes one of the calls that are written down. */
+  #make(task: number, exports: Exports, names: readonly string[]): void {
+    const at = TASK_WORDS * task;
+    exports[names[this.#tasks[at]]](...this.#tasks.subarray(at + 2, at + 2 + this.#tasks[at + 1]));
   }
 
   /** Publishes the tasks, takes part in them, and waits. */
@@ -198,8 +207,7 @@ export class Pool {
       const task = ticket & CLOSED;
       if (task >= count) break;
       if (Atomics.compareExchange(state, TICKET, ticket, ticket + 1) !== ticket) continue;
-      const at = TASK_WORDS * task;
-      exports[names[this.#tasks[at]]](...this.#tasks.subarray(at + 2, at + 2 + this.#tasks[at + 1]));
+      this.#make(task, exports, names);
       Atomics.add(state, DONE, 1);
     }
     this.#wait(exports, names, count);
@@ -216,10 +224,7 @@ export class Pool {
       Atomics.wait(state, DONE, done, WAIT_MS);
     }
     this.failure ??= "a worker stopped in the middle of a call";
-    for (let task = 0; task < count; task++) {
-      const at = TASK_WORDS * task;
-      exports[names[this.#tasks[at]]](...this.#tasks.subarray(at + 2, at + 2 + this.#tasks[at + 1]));
-    }
+    for (let task = 0; task < count; task++) this.#make(task, exports, names);
   }
 
   stop(): void {

@@ -5,7 +5,7 @@ import { Queue } from "./queue.ts";
 import { findRoute, type RouteName, routeNames } from "./route.ts";
 
 /** A queue on the first route that works, or why there is none. `only`: the one route to try. */
-export async function startQueue(only?: RouteName): Promise<Queue | string> {
+async function startQueue(only?: RouteName): Promise<Queue | string> {
   const found = await findRoute(only === undefined ? routeNames : [only]);
   return typeof found === "string" ? found : new Queue(found.route, found.info);
 }

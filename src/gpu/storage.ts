@@ -1,7 +1,6 @@
 /** The storage of a tensor on a queued device, and what the queue knows of its numbers. */
 import type { DType, Flat } from "../device/kernel.ts";
-import type { Storage } from "../device/storage.ts";
-import { stateError } from "../errors.ts";
+import { freedError, type Storage } from "../device/storage.ts";
 import type { Range } from "./form.ts";
 import type { Handle } from "./library.ts";
 
@@ -57,13 +56,7 @@ export class QueuedStorage implements Storage {
   /** For the queue. Throws when nobody should read it any more. */
   get resident(): Resident {
     if (!this.#freed) return this.#resident;
-    throw stateError(
-      "storage",
-      "the tensor",
-      "been freed by backward, dispose() or the end of its scope",
-      "one that is in use",
-      "read it before",
-    );
+    throw freedError();
   }
 
   /** Bounds of integers that are known from shapes. */

@@ -6,7 +6,7 @@
 import { type Code, type Func, f32x4, fn, i32, i32x4, type Local, v128 } from "../device/assembler.ts";
 import type { SimdForm, SimdModule } from "../device/simd.ts";
 import type { Choice, Range } from "./compare.ts";
-import { CHUNK, type LaneInput, mapLanes } from "./lanes.simd.ts";
+import { CHUNK, type LaneInput, laneCalls, mapLanes } from "./lanes.simd.ts";
 
 const moving = (at: Local): LaneInput => ({ at, repeated: false });
 
@@ -69,10 +69,8 @@ const rangeForm = (name: string): SimdForm<Range> => ({
   module: clampModule,
   cost: (_, length) => 0.2 * length,
   run(call, out, inputs, { min, max }, length) {
-    for (let i = 0; i < length; i += CHUNK) {
-      const addresses = inputs.map(({ at }) => at + 4 * i);
-      call(name, ...addresses, out + 4 * i, Math.min(CHUNK, length - i), min, max);
-    }
+    const addresses = inputs.map(({ at }) => at);
+    laneCalls(call, name, out, addresses, length, [min, max]);
   },
 });
 

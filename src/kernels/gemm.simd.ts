@@ -14,8 +14,9 @@
  *
  * Source   Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication": panels and packing
  */
-import { type Code, type Func, f32x4, fill, fn, i32, room, v128 } from "../device/assembler.ts";
+import { type Code, type Func, f32x4, fn, i32, room, v128 } from "../device/assembler.ts";
 import type { Call, SimdModule } from "../device/simd.ts";
+import { zero } from "./lanes.simd.ts";
 
 /** Rows that one call works on, and how many steps of k before the sums go back to memory. */
 export const GEMM_ROWS = 256;
@@ -260,9 +261,6 @@ const gemm: Func = fn(
   },
 );
 
-/** Zeros: where, and how many bytes. */
-const zero: Func = fn("gemmZero", ["i32", "i32"], (_, [at, bytes]) => fill(at.get, i32.const(0), bytes.get));
-
 const gemmFunctions: readonly Func[] = [panel, packRows, packColumns, packPairs, copyRows, gemm, zero];
 
 /** The functions, of which `gemm` is the one to call. */
@@ -283,7 +281,7 @@ export function placed(at: number, index: number, M: number, N: number, transpos
 
 /** Asks for C [M, N] = A · B at address c, in calls of some rows each. */
 export function gemmCalls(call: Call, c: number, a: Placed, b: Placed, M: number, N: number, K: number): void {
-  if (K === 0) return call("gemmZero", c, M * N * F);
+  if (K === 0) return call("zero", c, M * N * F);
   const rows = Math.min(GEMM_ROWS, Math.max(64, 2 * Math.ceil(M / 4)));
   for (let m = 0; m < M; m += rows) {
     const left = Math.min(rows, M - m);

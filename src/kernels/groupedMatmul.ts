@@ -73,7 +73,7 @@ export const groupedMatmulKernel: Kernel<GroupedAttrs> = {
         if (rows > 0) gemmCalls(call, out + first * N * 4, X, placed(w.at, e, D, N, transposed), rows, N, D);
       }
       const granted = offsets[E] * N;
-      call("gemmZero", out + 4 * granted, 4 * (length - granted));
+      call("zero", out + 4 * granted, 4 * (length - granted));
     },
   },
 };

@@ -8,6 +8,7 @@ import {
   type FunctionBuilder,
   f32x4,
   f64x2,
+  fill,
   fn,
   i32,
   type Local,
@@ -17,6 +18,9 @@ import type { Call, SimdForm, SimdModule } from "../device/simd.ts";
 
 /** Elements of one call: enough to be worth a thread's while, few enough to share. */
 export const CHUNK = 16384;
+
+/** Zeros: where, and how many bytes. */
+export const zero: Func = fn("zero", ["i32", "i32"], (_, [at, bytes]) => fill(at.get, i32.const(0), bytes.get));
 
 /** An input of a row: its address, and whether it is one number for all of the row. */
 export interface LaneInput {

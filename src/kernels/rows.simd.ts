@@ -19,7 +19,7 @@ import {
   v128,
 } from "../device/assembler.ts";
 import type { Call, SimdModule } from "../device/simd.ts";
-import { CHUNK, eachColumn, floatsOf, highDoubles, lowDoubles } from "./lanes.simd.ts";
+import { CHUNK, eachColumn, floatsOf, highDoubles, lowDoubles, zero } from "./lanes.simd.ts";
 
 /** Address of entry i of an int32 list, and its value. */
 const entry = (list: Local, i: Code): Code => i32.load(i32.add(list.get, i32.shl(i, i32.const(2))));
@@ -157,9 +157,6 @@ const addRows: Func = fn(
     ];
   },
 );
-
-/** Zeros: where, and how many bytes. */
-const zero: Func = fn("zero", ["i32", "i32"], (_, [at, bytes]) => fill(at.get, i32.const(0), bytes.get));
 
 const functions = [
   gatherRows,
