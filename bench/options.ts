@@ -1,8 +1,9 @@
 /** Options of the bench's command line: read, checked, and refused in one line that says what is allowed. */
-import { statSync } from "node:fs";
-import { dirname } from "node:path";
 import { type Case, cases } from "./cases.ts";
 import type { Clock } from "./timing.ts";
+import { checkFile, refuse, UsageError } from "./usage.ts";
+
+export { UsageError };
 
 export interface Options {
   readonly only: string | null;
@@ -47,13 +48,6 @@ cases: ${cases.map(({ name }) => name).join(", ")}
 "× faster" is the peer's time over moegrad's. Ctrl-C ends all processes.
 `;
 
-/** A command line that asks for what there is not. */
-export class UsageError extends Error {}
-
-function refuse(name: string, value: string, expected: string, why = ""): never {
-  throw new UsageError(`--${name} has ${JSON.stringify(value)}, expected ${expected}${why ? ` (${why})` : ""}`);
-}
-
 /** The options of a command line, or "help". Throws a UsageError with one line for the first that cannot be. */
 export function parseOptions(args: readonly string[]): Options | "help" {
   const given = readArgs(args);
@@ -73,7 +67,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
     device,
     threads: Number(threads),
     clock: given.has("cpu") ? "cpu" : "wall",
-    json: given.has("json") ? checkFile(given.get("json") || "-") : null,
+    json: given.has("json") ? checkFile("json", given.get("json") || "-") : null,
     write: given.has("write"),
   };
   if (chosenCases(options).length === 0) refuse("only", options.only as string, "part of a case's name", "see --help");
@@ -118,15 +112,4 @@ function readArgs(args: readonly string[]): Map<string, string> {
     values.set(name, value);
   }
   return values;
-}
-
-/** Throws unless the file is in a folder that exists. Better now than when everything is timed. */
-function checkFile(path: string): string {
-  if (path === "-") return path;
-  const folder = dirname(path);
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
-    refuse("json", path, "a file in a folder that exists", `there is no folder ${folder}`);
-  }
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) refuse("json", path, "a file", "this is a folder");
-  return path;
 }

@@ -1,11 +1,12 @@
 /** Options of the command line: read, checked, and refused in one line that says what is allowed. */
-import { accessSync, constants, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { device as currentDevice } from "../../src/index.ts";
+import { checkFile, refuse, UsageError } from "../usage.ts";
 import { knownLanguages } from "./data.ts";
 import { type Variant, variants } from "./model.ts";
+
+export { UsageError };
 
 const devices = ["auto", "loops", "simd"] as const;
 export type StartDevice = (typeof devices)[number];
@@ -58,9 +59,6 @@ ${Object.entries(help)
 Ctrl-C ends the training and writes the page of what ran.
 `;
 
-/** A command line that asks for what there is not. */
-export class UsageError extends Error {}
-
 /** The options of a command line, or "help". Throws a UsageError with one line for the first that cannot be. */
 export function parseOptions(args: readonly string[]): Options | "help" {
   const given = readArgs(args);
@@ -97,10 +95,6 @@ export function commandOf({ routers, languages, experts, steps, seed, device }: 
 /** Where "auto" runs on this machine: a platform may have no WebAssembly. */
 const deviceNow = (name: StartDevice): keyof typeof STEPS =>
   name === "loops" || (name === "auto" && currentDevice().name === "loops") ? "loops" : "simd";
-
-function refuse(name: string, value: string, expected: string, why = ""): never {
-  throw new UsageError(`--${name} has ${JSON.stringify(value)}, expected ${expected}${why ? ` (${why})` : ""}`);
-}
 
 /** Names and values. parseArgs is not strict here, because its messages tell what is wrong but not what is allowed. */
 function readArgs(args: readonly string[]): Map<string, string> {
@@ -181,21 +175,4 @@ function editDistance(a: string, b: string): number {
     }
   }
   return row[b.length];
-}
-
-/** Throws unless the file can be written. Better now than when the training is over. */
-function checkFile(name: string, path: string): string {
-  if (name === "json" && path === "-") return path;
-  const folder = dirname(path);
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    refuse(name, path, "a file in a folder that exists", `there is no folder ${folder}`);
-  }
-  const there = statSync(path, { throwIfNoEntry: false });
-  if (there?.isDirectory()) refuse(name, path, "a file", "this is a folder");
-  try {
-    accessSync(there ? path : folder, constants.W_OK);
-  } catch {
-    refuse(name, path, "a file that may be written");
-  }
-  return path;
 }
