@@ -6,12 +6,24 @@
  */
 import type { DType } from "../device/kernel.ts";
 
+/** Four neighbours that a thread reads at once. */
+export interface Four {
+  /** The statement that reads them. */
+  readonly text: string;
+  /** The text of each. */
+  readonly parts: readonly string[];
+}
+
 /** An array that a thread reads. */
 export interface Source {
   readonly length: number;
   readonly dtype: DType;
+  /** Whether it lies on the device in fours; undefined where either way of reading it costs the same. */
+  readonly fours: boolean | undefined;
   /** The text that reads one element; `index` is the text of a flat index. */
   at(index: string): string;
+  /** Reads four elements: numbers 4 · index and on. `name` is that of a new variable. */
+  four(name: string, index: string): Four;
 }
 
 /** What a form is told: all of it follows from shapes, dtypes and options, nothing from values. */
@@ -26,7 +38,10 @@ export interface GpuCall<A> {
 
 /** What the thread of one cell does. */
 export interface Gather {
-  /** Statements that end in `return`; `i` is the flat index of the cell, and every name of `numbers` a number. */
+  /**
+   * Statements that end in `return`; `i` is the flat index of the cell, or of the group of four cells, and every name of
+   * `numbers` a number.
+   */
   readonly body: string;
   /** Sizes and options: given to the compiled text, so that one serves every shape. */
   readonly numbers?: Readonly<Record<string, number>>;
@@ -44,6 +59,11 @@ export interface Stage<A> {
 export interface GpuForm<A> {
   /** What makes the output; null where the loops have to. */
   readonly gather: (call: GpuCall<A>) => Gather | null;
+  /**
+   * What makes four neighbouring cells in one thread, as `return [y0, y1, y2, y3]`. Asked for floats alone, where their number
+   * is a multiple of four. Null where `gather` does better.
+   */
+  readonly fours?: (call: GpuCall<A>) => Gather | null;
   /** Launches before that. */
   readonly stages?: (call: GpuCall<A>) => readonly Stage<A>[];
   /**

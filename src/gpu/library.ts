@@ -11,6 +11,8 @@ export const GPUJS = "gpu.js@2.24.1";
 /** What a kernel that keeps its result on the device returns. */
 export interface Handle {
   toArray(): unknown;
+  /** WebGL: the texels as they are, four numbers each. Null when it was deleted. */
+  renderValues?(): Float32Array | null;
   delete(): void;
 }
 

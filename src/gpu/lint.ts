@@ -138,7 +138,7 @@ export const rules: readonly Rule[] = [
     name: "at most seven arrays",
     why: "WebGPU gives a kernel eight, one of which it writes",
     find: (text) => {
-      const arrays = new Set([...text.matchAll(/\b([xy]\d+)\[/g)].map(([, name]) => name));
+      const arrays = new Set([...text.matchAll(/\b([xf]s?\d+)\[/g)].map(([, name]) => name));
       return arrays.size > 7 ? [`${arrays.size} arrays`] : [];
     },
   },

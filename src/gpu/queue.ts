@@ -21,8 +21,10 @@ import { checkNow, fitsFloat32, integersOf, onHost, onlyLength, plannedOf, range
 
 /** What a queue has done since it was opened. */
 export interface GpuCounts {
-  /** Launches of kernels, without those that upload. */
+  /** Launches of kernels, without those that upload or convert. */
   readonly launches: number;
+  /** Launches that only change whether an array lies in fours; not among the others. */
+  readonly conversions: number;
   /** Arrays that were copied to the device. */
   readonly uploads: number;
   /** Arrays that were copied back: for a reader, for a check of values, or for loops where a kernel has no form. */
@@ -56,7 +58,7 @@ const MOST_COPIED = 2 ** 26;
 export class Queue implements Keeper {
   readonly info: RouteInfo;
   readonly #route: Route;
-  readonly #counts = { launches: 0, uploads: 0, readbacks: 0, fallbacks: 0 };
+  readonly #counts = { launches: 0, conversions: 0, uploads: 0, readbacks: 0, fallbacks: 0 };
   readonly #byLoops = new Map<string, number>();
   readonly #checked = new Map<string, number>();
   /** The end of the work so far. It never rejects: every task keeps its own errors. */
@@ -98,16 +100,23 @@ export class Queue implements Keeper {
     const range = dtype === "int32" ? rangeOf(kernel, storages, planned, attrs, length) : null;
     const countable = dtype !== "int32" || (range !== null && Math.max(-range[0], range[1]) <= MAX_ELEMENTS);
     const launches =
-      wide || form === undefined || length === 0 || !countable ? null : plan(form, attrs, planned, length, dtype);
+      wide || form === undefined || length === 0 || !countable
+        ? null
+        : plan(form, attrs, planned, { length, dtype }, this.#route.layout);
     if (launches === null && storages.every(onHost)) return null;
     const checked = checkNow(kernel, storages, attrs, length);
-    const out = emptyResident(kernel.name, dtype, length, launches === null ? null : range);
+    const out = emptyResident(kernel.name, dtype, length, launches === null ? null : range, this.#inFours(launches));
     const shapes = `${inputs.map((x) => show(shapeOf(x))).join(", ")} → ${show(shape)}`;
     const hostForm = wide ? kernel.reference : kernel.loops;
     this.#enqueue(() => this.#perform({ kernel, attrs, inputs: residents, out, launches, hostForm, checked, shapes }));
     const storage = new QueuedStorage(this, out);
     this.#lastNet.register(storage, out);
     return { storage, shape };
+  }
+
+  /** How the last launch leaves its output. What the loops make is uploaded as it is read. */
+  #inFours(launches: readonly Launch[] | null): boolean | undefined {
+    return launches === null || this.#route.layout === "buffers" ? undefined : launches[launches.length - 1].fours;
   }
 
   #enqueue(task: () => Promise<void>): void {
@@ -139,7 +148,7 @@ export class Queue implements Keeper {
     if (out.error !== null) return;
     try {
       if (checked !== null) await this.#check(job, checked);
-      const representable = inputs.every((x) => x.handle !== null || x.host === null || fitsFloat32(x.host));
+      const representable = inputs.every((x) => onDevice(x) || x.host === null || fitsFloat32(x.host));
       if (launches !== null && representable) await this.#launch(job, launches);
       else out.host = await this.#runLoops(job);
     } catch (error) {
@@ -177,17 +186,17 @@ export class Queue implements Keeper {
   async #launch<A>({ kernel, inputs, out, shapes }: Job<A>, launches: readonly Launch[]): Promise<void> {
     const made: Handle[] = [];
     try {
-      for (const { text, args, length } of launches) {
+      for (const { text, args, threads } of launches) {
         const values: unknown[] = [];
         for (const arg of args) {
           if (typeof arg === "number") values.push(arg);
           else if (arg.array >= inputs.length) values.push(made[arg.array - inputs.length]);
-          else values.push(await this.#handleOf(inputs[arg.array]));
+          else values.push(await this.#handleOf(inputs[arg.array], arg.fours));
         }
-        made.push(await this.#route.launch(text, values, length));
+        made.push(await this.#route.launch(text, values, threads));
         this.#counts.launches++;
       }
-      out.handle = made.pop() ?? null;
+      out[out.inFours ? "fours" : "handle"] = made.pop() ?? null;
     } catch (error) {
       const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
       throw stateError(kernel.name, `the launch of ${shapes}`, `failed on ${this.info.route}: ${reason}`, "a result");
@@ -197,10 +206,16 @@ export class Queue implements Keeper {
     }
   }
 
-  async #handleOf(x: Resident): Promise<Handle> {
-    if (x.handle === null) {
+  /** The numbers on the device as a launch reads them: uploaded, or converted, where they are not. */
+  async #handleOf(x: Resident, fours: boolean): Promise<Handle> {
+    const layout = fours ? "fours" : "handle";
+    const other = fours ? x.handle : x.fours;
+    if (x[layout] === null && other !== null) {
+      x[layout] = await (fours ? this.#route.pack(other, x.length) : this.#route.unpack(other, x.length));
+      this.#counts.conversions++;
+    } else if (x[layout] === null) {
       const host = x.host as Flat;
-      x.handle = await this.#route.upload(host instanceof Float32Array ? host : Float32Array.from(host));
+      x[layout] = await this.#route.upload(host instanceof Float32Array ? host : Float32Array.from(host), fours);
       this.#counts.uploads++;
     }
     if (x.host !== null) {
@@ -208,7 +223,7 @@ export class Queue implements Keeper {
       this.#copies.add(x);
       this.#copied += x.length;
     }
-    return x.handle;
+    return x[layout] as Handle;
   }
 
   #forget(x: Resident): void {
@@ -220,8 +235,7 @@ export class Queue implements Keeper {
     for (const x of this.#copies) {
       if (this.#copied <= MOST_COPIED) return;
       this.#forget(x);
-      x.handle?.delete();
-      x.handle = null;
+      free(x);
     }
   }
 
@@ -229,7 +243,7 @@ export class Queue implements Keeper {
   async #hostOf(x: Resident): Promise<Flat> {
     if (x.error !== null) throw x.error;
     if (x.host === null) {
-      const numbers = await this.#route.read(x.handle as Handle, x.length);
+      const numbers = await this.#route.read((x.fours ?? x.handle) as Handle, x.length, x.fours !== null);
       this.#counts.readbacks++;
       x.host = x.dtype === "int32" ? integersOf(x, numbers) : numbers;
     }
@@ -253,16 +267,24 @@ export class Queue implements Keeper {
   /** Gives back the memory on the device, after all that was called before. */
   release(x: Resident): void {
     this.#enqueue(async () => {
-      const { handle } = x;
-      x.handle = null;
       this.#forget(x);
       try {
-        handle?.delete();
+        free(x);
       } catch {
         // The device is gone, and its memory with it.
       }
     });
   }
+}
+
+const onDevice = (x: Resident): boolean => x.handle !== null || x.fours !== null;
+
+/** Deletes what a resident has on the device. */
+function free(x: Resident): void {
+  const handles = [x.handle, x.fours];
+  x.handle = null;
+  x.fours = null;
+  for (const handle of handles) handle?.delete();
 }
 
 const countUp = (counts: Map<string, number>, name: string): void => {

@@ -4,7 +4,9 @@
  * gpu.js falls back in silence, to WebAssembly or to plain JavaScript, where a route is missing or a kernel does not
  * compile. To us that is an error: the class of every kernel is looked at after its first run.
  */
+
 import { GPUJS, type GpuJs, type Handle, type Instance, loadGpuJs, type Program } from "./library.ts";
+import type { Layout } from "./source.ts";
 
 export const routeNames = ["webgpu", "webgl2", "webgl", "headlessgl"] as const;
 export type RouteName = (typeof routeNames)[number];
@@ -53,15 +55,59 @@ const SETTINGS = {
   loopMaxIterations: 65_535,
 };
 
-/** Columns of an output: WebGPU has at most 524,280 of them, and 65,535 rows. */
+/** Columns of an output on WebGL. */
 const COLUMNS = 2 ** 18;
 
-/** The size [columns, 1, rows] of an output of so many cells. The last row may have some to spare, which nobody reads. */
-export function outputSize(length: number): [columns: number, one: number, rows: number] {
+/**
+ * The size of an output of so many cells. WebGL: [columns, 1, rows], which gpu.js folds into a texture; the last row may have
+ * some to spare, which nobody reads. WebGPU: one dim, since of more than one gpu.js makes groups of 8 × 8 threads, of which
+ * seven eighths would have nothing to do.
+ */
+export function outputSize(length: number, layout: Layout): readonly number[] {
+  if (layout === "buffers") return [length];
   return length <= COLUMNS ? [length, 1, 1] : [COLUMNS, 1, Math.ceil(length / COLUMNS)];
 }
 
-const UPLOAD = "function (x) {\n  return x[this.thread.z * this.output.x + this.thread.x];\n}";
+const CELL = "this.thread.z * this.output.x + this.thread.x";
+
+/** Uploads, one number a texel or four: an array of two dims is indexed by integers, so that 2²⁶ numbers can be reached. */
+const UPLOAD = `function (x) {\n  return x[${CELL}];\n}`;
+const UPLOAD_FOURS = `function (x) {
+  const i = ${CELL};
+  return [x[i][0], x[i][1], x[i][2], x[i][3]];
+}`;
+
+/** From one number a texel to four, and back. */
+const PACK = `function (x) {
+  const i = 4 * (${CELL});
+  return [x[i], x[i + 1], x[i + 2], x[i + 3]];
+}`;
+const UNPACK = `function (x) {
+  const i = ${CELL};
+  const q = Math.floor((i + 0.5) / 4);
+  const c = i - 4 * q;
+  const v = x[q];
+  let y = v[0];
+  if (c > 0.5) {
+    y = v[1];
+  }
+  if (c > 1.5) {
+    y = v[2];
+  }
+  if (c > 2.5) {
+    y = v[3];
+  }
+  return y;
+}`;
+
+/** A WebGPU buffer of fours is one of single numbers, too, and is read at once as such. */
+function flat(handle: Handle): Handle {
+  const buffer = handle as Handle & { componentCount: number; output: readonly number[] };
+  if (buffer.componentCount === 1) return handle;
+  buffer.output = [buffer.output[0] * buffer.componentCount];
+  buffer.componentCount = 1;
+  return handle;
+}
 
 /** One route that is open: programs by their text, and what they run on. */
 export class Route {
@@ -86,21 +132,36 @@ export class Route {
     }[name];
   }
 
-  upload(data: Float32Array): Promise<Handle> {
-    return this.launch(UPLOAD, [this.#api.input(data, [data.length])], data.length);
+  get layout(): Layout {
+    return this.name === "webgpu" ? "buffers" : "texels";
   }
 
-  /** Runs a text on its arguments: handles, numbers, or one array to upload. */
-  async launch(text: string, args: readonly unknown[], length: number): Promise<Handle> {
+  upload(data: Float32Array, fours = false): Promise<Handle> {
+    if (!fours) return this.launch(UPLOAD, [this.#api.input(data, [data.length])], data.length);
+    return this.launch(UPLOAD_FOURS, [this.#api.input(data, [4, data.length / 4])], data.length / 4);
+  }
+
+  /** A copy with four numbers a texel, of one with one. `length`: how many numbers. */
+  pack(handle: Handle, length: number): Promise<Handle> {
+    return this.launch(PACK, [handle], length / 4);
+  }
+
+  unpack(fours: Handle, length: number): Promise<Handle> {
+    return this.launch(UNPACK, [fours], length);
+  }
+
+  /** Runs a text on its arguments (handles, numbers, or one array to upload) in so many threads. */
+  async launch(text: string, args: readonly unknown[], threads: number): Promise<Handle> {
     const known = this.#programs.get(text);
-    const program = known ?? this.#instance.createKernel(text, { ...SETTINGS, output: outputSize(length) });
-    if (known !== undefined) program.setOutput(outputSize(length));
+    const output = outputSize(threads, this.layout);
+    const program = known ?? this.#instance.createKernel(text, { ...SETTINGS, output });
+    if (known !== undefined) program.setOutput(output);
     const handle = await program(...args);
     if (known === undefined) {
       this.#check(program);
       this.#programs.set(text, program);
     }
-    return handle;
+    return this.layout === "buffers" ? flat(handle) : handle;
   }
 
   #check({ kernel }: Program): void {
@@ -112,13 +173,17 @@ export class Route {
   }
 
   /** A copy of the numbers behind a handle. */
-  async read(handle: Handle, length: number): Promise<Float32Array> {
-    const slices = (await handle.toArray()) as Float32Array[][];
+  async read(handle: Handle, length: number, fours = false): Promise<Float32Array> {
+    // Of texels of four, gpu.js would make an array each.
+    const numbers = fours && handle.renderValues ? handle.renderValues() : await handle.toArray();
     const out = new Float32Array(length);
-    slices.forEach(([row], z) => {
-      const at = z * COLUMNS;
-      out.set(at + row.length > length ? row.subarray(0, length - at) : row, at);
-    });
+    if (numbers instanceof Float32Array) out.set(numbers.subarray(0, length));
+    else {
+      (numbers as Float32Array[][]).forEach(([row], z) => {
+        const at = z * COLUMNS;
+        out.set(at + row.length > length ? row.subarray(0, length - at) : row, at);
+      });
+    }
     const lost = this.lost();
     if (lost !== null) throw new Error(lost);
     return out;

@@ -4,9 +4,12 @@
  * Kernels are text from the start: functions would be changed by minifiers and by coverage before gpu.js could read them.
  * Sizes are arguments of the text, not part of it, so that one compiled kernel serves every shape. A tensor of one element
  * whose number is known is an argument, too: no texture is made of it.
+ *
+ * WebGL's textures have four numbers a texel. An array lies in them one number a texel, or in fours, which are fetched at
+ * once; a launch says for each array how it reads it. WebGPU's buffers are read either way.
  */
 import type { DType } from "../device/kernel.ts";
-import type { Gather, GpuCall, GpuForm, Source } from "./form.ts";
+import type { Four, Gather, GpuCall, GpuForm, Source } from "./form.ts";
 import { faults } from "./lint.ts";
 
 /** Most elements that float32 can count, and so that a flat index can reach. */
@@ -16,78 +19,114 @@ export const MAX_TURNS = 65_535;
 /** The arrays that one WebGPU kernel can read besides the one that it writes. */
 export const MAX_ARRAYS = 7;
 
-/** An input as a launch is planned: how long, of what, and its number when it is one that is known. */
+/** How arrays lie on a route: in texels, or in buffers where fours and single numbers are the same. */
+export type Layout = "texels" | "buffers";
+
+/** An input as a launch is planned: how long, of what, its number when it is one that is known, and whether it is in fours. */
 export interface Planned {
   readonly length: number;
   readonly dtype: DType;
   readonly known?: number | undefined;
+  readonly fours?: boolean | undefined;
 }
 
-/** One launch: the text, and for each of its arguments an array by its place (inputs first, then stages) or a number. */
+/** An array of a launch, by its place (inputs first, then stages), read in fours or not. */
+export interface ArrayArg {
+  readonly array: number;
+  readonly fours: boolean;
+}
+
+/** One launch: the text, its arguments, how many threads, and whether each of them makes four cells. */
 export interface Launch {
   readonly text: string;
-  readonly args: readonly ({ readonly array: number } | number)[];
-  readonly length: number;
+  readonly args: readonly (ArrayArg | number)[];
+  readonly threads: number;
+  readonly fours: boolean;
 }
 
-/** The cell of a thread: outputs are [columns, 1, rows], which every route can have in one way. */
+/** The cell of a thread: outputs are [columns, 1, rows] or [columns], which is the same to a text. */
 const CELL = "const i = this.thread.z * this.output.x + this.thread.x;";
 
-/** The text of a gather, with the arrays that it reads in front of its numbers. */
-export function write(
-  { body, numbers = {} }: Gather,
-  arrays: readonly (string | null)[],
-  knowns: readonly (readonly [name: string, value: number])[],
-): Pick<Launch, "text" | "args"> {
-  const read = arrays.flatMap((name, array) => (name === null ? [] : [{ name, array }]));
-  const names = [...read.map(({ name }) => name), ...knowns.map(([name]) => name), ...Object.keys(numbers)];
-  return {
-    text: `function (${names.join(", ")}) {\n  ${CELL}\n${body.replace(/^\n|\s+$/g, "")}\n}`,
-    args: [...read, ...knowns.map(([, value]) => value), ...Object.values(numbers)].map((x) =>
-      typeof x === "number" ? x : { array: x.array },
-    ),
-  };
-}
+/** Arrays and numbers that a text reads, by their names in it, in the order of its arguments. */
+class Arguments {
+  readonly #named = new Map<string, ArrayArg | number>();
+  readonly #layout: Layout;
+  /** Of every array that is read, how many texels or single numbers that is. */
+  readonly sizes: number[] = [];
 
-/** Inputs that note whether they are read. */
-function sourcesOf(prefix: string, list: readonly Planned[]): { sources: Source[]; used: Set<number> } {
-  const used = new Set<number>();
-  const sources = list.map(({ length, dtype, known }, at) => ({
-    length,
-    dtype,
-    at(index: string): string {
-      used.add(at);
-      return known === undefined ? `${prefix}${at}[${index}]` : `${prefix}${at}`;
-    },
-  }));
-  return { sources, used };
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  get names(): string[] {
+    return [...this.#named.keys()];
+  }
+
+  get values(): (ArrayArg | number)[] {
+    return [...this.#named.values()];
+  }
+
+  get arrays(): number {
+    return this.values.filter((arg) => typeof arg !== "number").length;
+  }
+
+  number(name: string, value: number): string {
+    this.#named.set(name, value);
+    return name;
+  }
+
+  #array(name: string, array: number, fours: boolean, size: number): string {
+    if (!this.#named.has(name)) {
+      this.#named.set(name, { array, fours });
+      this.sizes.push(size);
+    }
+    return name;
+  }
+
+  /** An input or a stage as a form reads it. */
+  source(name: string, array: number, { length, dtype, known, fours }: Planned): Source {
+    const one = (): string => this.#array(`x${name}`, array, false, length);
+    const at = (index: string): string => (known === undefined ? `${one()}[${index}]` : this.number(`x${name}`, known));
+    const four = (variable: string, index: string): Four => {
+      const each = [0, 1, 2, 3];
+      if (known !== undefined) return { text: "", parts: each.map(() => this.number(`x${name}`, known)) };
+      if (this.#layout === "texels") {
+        const texel = `${this.#array(`f${name}`, array, true, length / 4)}[${index}]`;
+        return { text: `let ${variable} = ${texel};`, parts: each.map((j) => `${variable}[${j}]`) };
+      }
+      const lines = each.map((j) => `let ${variable}${j} = ${one()}[${variable}${j === 0 ? "" : ` + ${j}`}];`);
+      return {
+        text: `let ${variable} = 4 * (${index}); ${lines.join(" ")}`,
+        parts: each.map((j) => `${variable}${j}`),
+      };
+    };
+    return { length, dtype, fours, at, four };
+  }
 }
 
 /** Makes one launch of a gather; null when a limit of some route is in the way. */
 function launchOf<A>(
   gatherOf: (call: GpuCall<A>) => Gather | null,
   call: Omit<GpuCall<A>, "inputs" | "stages">,
-  inputs: readonly Planned[],
-  stages: readonly Planned[],
+  [inputs, stages]: readonly (readonly Planned[])[],
+  layout: Layout,
+  fours: boolean,
 ): Launch | null {
-  const ins = sourcesOf("x", inputs);
-  const mids = sourcesOf("y", stages);
-  const gather = gatherOf({ ...call, inputs: ins.sources, stages: mids.sources });
-  if (gather === null || (gather.turns ?? 1) > MAX_TURNS) return null;
-  const used = [...ins.used].map((at) => inputs[at]);
-  const arrays = [
-    ...inputs.map(({ known }, at) => (ins.used.has(at) && known === undefined ? `x${at}` : null)),
-    ...stages.map((_, at) => (mids.used.has(at) ? `y${at}` : null)),
-  ];
-  const knowns = inputs.flatMap(({ known }, at) =>
-    known !== undefined && ins.used.has(at) ? [[`x${at}`, known] as const] : [],
-  );
-  const tooLarge = call.length > MAX_ELEMENTS || used.some(({ length }) => length === 0 || length > MAX_ELEMENTS);
-  if (tooLarge || arrays.filter((name) => name !== null).length > MAX_ARRAYS) return null;
-  const launch = { ...write(gather, arrays, knowns), length: call.length };
-  const wrong = faults(launch.text);
+  const args = new Arguments(layout);
+  const gather = gatherOf({
+    ...call,
+    inputs: inputs.map((x, at) => args.source(`${at}`, at, x)),
+    stages: stages.map((y, at) => args.source(`s${at}`, inputs.length + at, y)),
+  });
+  const threads = fours ? call.length / 4 : call.length;
+  const reach = layout === "buffers" ? call.length : threads;
+  if (gather === null || (gather.turns ?? 1) > MAX_TURNS || args.arrays > MAX_ARRAYS) return null;
+  if ([reach, ...args.sizes].some((size) => size > MAX_ELEMENTS) || args.sizes.includes(0)) return null;
+  for (const [name, value] of Object.entries(gather.numbers ?? {})) args.number(name, value);
+  const text = `function (${args.names.join(", ")}) {\n  ${CELL}\n${gather.body.replace(/^\n|\s+$/g, "")}\n}`;
+  const wrong = faults(text);
   if (wrong.length > 0) throw new Error(`the kernel's text breaks the dialect: ${wrong.join("; ")}`);
-  return launch;
+  return { text, args: args.values, threads, fours };
 }
 
 /** All launches of a call, the last one makes its output; null when the loops have to run. */
@@ -95,18 +134,23 @@ export function plan<A>(
   form: GpuForm<A>,
   attrs: A,
   inputs: readonly Planned[],
-  length: number,
-  dtype: DType,
+  output: { readonly length: number; readonly dtype: DType },
+  layout: Layout,
 ): readonly Launch[] | null {
-  const bare = { attrs, length, dtype };
-  const stages = form.stages?.({ ...bare, inputs: sourcesOf("x", inputs).sources, stages: [] }) ?? [];
+  const call = { attrs, ...output };
+  if (form.fours !== undefined && output.dtype === "float32" && output.length % 4 === 0) {
+    const launch = launchOf(form.fours, call, [inputs, []], layout, true);
+    if (launch !== null) return [launch];
+  }
+  const unread = inputs.map((x, at) => new Arguments(layout).source(`${at}`, at, x));
+  const stages = form.stages?.({ ...call, inputs: unread, stages: [] }) ?? [];
   const launches: Launch[] = [];
   const made: Planned[] = [];
-  for (const stage of [...stages, { length, gather: form.gather }]) {
-    const launch = launchOf(stage.gather, { ...bare, length: stage.length }, inputs, made);
+  for (const stage of [...stages, { length: output.length, gather: form.gather }]) {
+    const launch = launchOf(stage.gather, { ...call, length: stage.length }, [inputs, made], layout, false);
     if (launch === null) return null;
     launches.push(launch);
-    made.push({ length: stage.length, dtype: "float32" });
+    made.push({ length: stage.length, dtype: "float32", fours: false });
   }
   return launches;
 }

@@ -15,14 +15,25 @@ export interface Resident {
   readonly op: string;
   /** Bounds of integers that are known from shapes. */
   readonly range: Range | null;
+  /** Whether it will be made in fours; undefined for what comes from the host, which is uploaded as it is first read. */
+  readonly inFours: boolean | undefined;
+  /** One number a texel, or the buffer. */
   handle: Handle | null;
+  /** Four numbers a texel. */
+  fours: Handle | null;
   host: Flat | null;
   error: Error | null;
 }
 
-export const emptyResident = (op: string, dtype: DType, length: number, range: Range | null): Resident => ({
-  ...{ op, dtype, length, range },
-  ...{ handle: null, host: null, error: null },
+export const emptyResident = (
+  op: string,
+  dtype: DType,
+  length: number,
+  range: Range | null,
+  inFours?: boolean,
+): Resident => ({
+  ...{ op, dtype, length, range, inFours },
+  ...{ handle: null, fours: null, host: null, error: null },
 });
 
 /** What a storage asks of its queue. */

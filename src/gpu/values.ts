@@ -23,9 +23,9 @@ export function integersOf({ op, range }: Resident, numbers: Float32Array): Int3
 export const onHost = (x: Storage): boolean => !(x instanceof QueuedStorage);
 
 /** A number on the host takes no texture. One of the device has its own, whether or not somebody has read it by now. */
-export function plannedOf(x: Storage, { host }: Resident): Planned {
+export function plannedOf(x: Storage, { host, inFours }: Resident): Planned {
   const known = x.length === 1 && onHost(x) && host !== null ? host[0] : undefined;
-  return { dtype: x.dtype, length: x.length, known };
+  return { dtype: x.dtype, length: x.length, known, fours: inFours };
 }
 
 /** Whether float32, which is all that the device has, holds every number. */
@@ -74,7 +74,7 @@ export function rangeOf<A>(
   length: number,
 ): Range | null {
   const ranges = storages.map((x) => (x instanceof QueuedStorage ? x.range : rangeOfHost(x)));
-  const sources = inputs.map((x) => ({ ...x, at: () => "" }));
+  const sources = inputs.map((x) => ({ ...x, fours: x.fours, at: () => "", four: () => ({ text: "", parts: [] }) }));
   const call = { attrs, inputs: sources, stages: [], length, dtype: "int32" as const };
   return formOf(kernel)?.range?.(call, ranges) ?? null;
 }

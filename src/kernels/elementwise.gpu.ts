@@ -1,7 +1,7 @@
 /** Elementwise functions as gathers: the thread of a cell reads one element of each input. */
-import type { GpuCall, GpuForm, Range } from "../gpu/form.ts";
+import type { GpuCall, GpuForm, Range, Source } from "../gpu/form.ts";
 import type { Broadcast } from "./elementwise.ts";
-import { strided } from "./gather.gpu.ts";
+import { eachOfFour, strided } from "./gather.gpu.ts";
 
 /** Bounds of f(a, b) for integers a and b within theirs: those of its corners, which is right for sums and products. */
 const corners =
@@ -32,7 +32,42 @@ ${single[1] ? "" : q.text}
   return ${f};`,
       };
     },
+    fours: (call) => binaryFours(f, call),
     ...(range && { range }),
+  };
+}
+
+/** Steps through an input for groups of four cells along the last dim; null where they are no neighbours in it. */
+function groupSteps(x: Source, strides: readonly number[]): readonly number[] | null {
+  if (x.length === 1 || strides[strides.length - 1] === 0) return strides;
+  const outer = strides.slice(0, -1).map((step) => step / 4);
+  return strides[strides.length - 1] === 1 && outer.every(Number.isInteger) ? [...outer, 1] : null;
+}
+
+/** The same for four neighbours of the last dim: those of an input are a group of it, or all the same number. */
+function binaryFours(f: string, { attrs: { shape, aStrides, bStrides }, inputs: [a, b] }: GpuCall<Broadcast>) {
+  const width = shape[shape.length - 1] ?? 1;
+  const [p, q] = [groupSteps(a, aStrides), groupSteps(b, bStrides)];
+  if (width % 4 !== 0 || p === null || q === null || !(a.fours || b.fours)) return null;
+  const groups = [...shape.slice(0, -1), width / 4];
+  const [first, second] = [a, b].map((x, j) => {
+    const [name, steps] = j === 0 ? ["a", p] : ["b", q];
+    const single = x.length === 1;
+    const where = single ? { text: "", numbers: {} } : strided("pq"[j], "uv"[j], groups, steps);
+    if (single || steps[steps.length - 1] === 0) {
+      return { ...where, read: `let ${name} = ${x.at(single ? "0" : "uv"[j])};`, parts: [name, name, name, name] };
+    }
+    const four = x.four(name, "uv"[j]);
+    return { ...where, read: four.text, parts: four.parts };
+  });
+  const cells = eachOfFour(f, (j) => ({ a: first.parts[j], b: second.parts[j] }));
+  return {
+    numbers: { ...first.numbers, ...second.numbers },
+    body: `${first.text}
+${second.text}
+  ${first.read}
+  ${second.read}
+  return [${cells.join(", ")}];`,
   };
 }
 
@@ -69,6 +104,19 @@ export const cellGather = <A extends object>(
     numbers: numbers(attrs),
     body: `${inputs.map((x, j) => `  let ${"abc"[j]} = ${x.at("i")};`).join("\n")}\n${before}\n  return ${f};`,
   }),
+  fours({ attrs, inputs }) {
+    if (!inputs.some((x) => x.fours)) return null;
+    const read = inputs.map((x, j) => x.four("abc"[j], "i"));
+    // The steps before the result and the result itself, so that both have the same names.
+    const cells = eachOfFour(`${before}\n  let cell = ${f};`, (cell) =>
+      Object.fromEntries(read.map(({ parts }, j) => ["abc"[j], parts[cell]])),
+    );
+    return {
+      numbers: numbers(attrs),
+      body: `${read.map(({ text }) => `  ${text}`).join("\n")}\n${cells.join("\n")}
+  return [cell_0, cell_1, cell_2, cell_3];`,
+    };
+  },
 });
 
 /** The same for integers too: of one tensor, and with bounds that follow from its own. */
@@ -158,6 +206,17 @@ export const whereGather: GpuForm<{ readonly steps: readonly number[] }> = {
   gather({ attrs: { steps }, inputs }) {
     const [c, a, b] = inputs.map((x, j) => x.at(steps[j] === 0 ? "0" : "i"));
     return { body: `  let y = ${b};\n  if (${c} > 0.5) {\n    y = ${a};\n  }\n  return y;` };
+  },
+  fours({ attrs: { steps }, inputs }) {
+    if (!inputs.some((x) => x.fours)) return null;
+    const read = inputs.map((x, j) => {
+      if (steps[j] !== 0) return x.four("cab"[j], "i");
+      return { text: `let ${"cab"[j]} = ${x.at("0")};`, parts: new Array<string>(4).fill("cab"[j]) };
+    });
+    const cells = eachOfFour("let y = b;\n  if (c > 0.5) {\n    y = a;\n  }", (cell) =>
+      Object.fromEntries(read.map(({ parts }, j) => ["cab"[j], parts[cell]])),
+    );
+    return { body: `${[...read.map(({ text }) => text), ...cells].join("\n  ")}\n  return [y_0, y_1, y_2, y_3];` };
   },
   range: (_, [, a, b]) => (a && b ? [Math.min(a[0], b[0]), Math.max(a[1], b[1])] : null),
 };

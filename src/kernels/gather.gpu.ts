@@ -5,6 +5,16 @@
  * name that it was given, since a text declares every name once.
  */
 
+/** A text once for each of four cells: what it declares, and what `parts` names, has another name in each. */
+export function eachOfFour(text: string, parts: (cell: number) => Readonly<Record<string, string>>): string[] {
+  const declared = [...text.matchAll(/\blet (\w+)/g)].map(([, name]) => name);
+  return [0, 1, 2, 3].map((cell) => {
+    const names: Record<string, string> = { ...parts(cell) };
+    for (const name of declared) names[name] = `${name}_${cell}`;
+    return text.replace(/(?<!Math\.)\b[A-Za-z]\w*\b/g, (word) => (Object.hasOwn(names, word) ? names[word] : word));
+  });
+}
+
 /**
  * Declares q = ⌊a / n⌋ and r = a − q · n for integers a ≥ 0 and n ≥ 1. The quotient of two floats may be off by a rounding,
  * and the drivers' division by more, so it is put right by the remainder, which is exact.

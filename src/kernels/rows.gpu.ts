@@ -1,5 +1,5 @@
 /** Movement, joining, and gathers and scatter-adds by index: all as gathers. */
-import type { Gather, GpuForm, Range, Source } from "../gpu/form.ts";
+import type { Gather, GpuCall, GpuForm, Range, Source } from "../gpu/form.ts";
 import { divide, strided } from "./gather.gpu.ts";
 import type { Span } from "./reduce.ts";
 
@@ -16,6 +16,16 @@ export const stridedGather: GpuForm<Strided> = {
   gather({ attrs: { shape, strides, offset }, inputs: [x] }) {
     const { text, numbers } = strided("p", "u", shape, strides, offset);
     return { numbers, body: `${text}\n  return ${x.at("u")};` };
+  },
+  fours({ attrs: { shape, strides, offset }, inputs: [x] }) {
+    const last = shape.length - 1;
+    const width = shape[last] ?? 1;
+    const groups = [...strides.slice(0, -1), offset].map((step) => step / 4);
+    if (!x.fours || strides[last] !== 1 || width % 4 !== 0 || !groups.every(Number.isInteger)) return null;
+    const steps = [...groups.slice(0, -1), 1];
+    const { text, numbers } = strided("p", "u", [...shape.slice(0, -1), width / 4], steps, offset / 4);
+    const v = x.four("v", "u");
+    return { numbers, body: `${text}\n  ${v.text}\n  return [${v.parts.join(", ")}];` };
   },
   // Where no element is read twice, what bounds their sum still does; integers that may be negative have none.
   range: ({ attrs: { shape, strides } }, [r]) =>
@@ -43,10 +53,30 @@ export const indexSelectGather: GpuForm<IndexAttrs> = {
     body: `${divide("q", "c", "i", "inner")}${divide("o", "m", "q", "M")}
   let j = ${index.at("m")};${picked(x, "j", "(o * n + j) * inner + c")}`,
   }),
+  fours: selectedFours,
   checked: [1],
   checksRange: true,
   range: same,
 };
+
+/** Rows of a multiple of four, whole groups at a time. */
+function selectedFours({ attrs: { n, inner, M }, inputs: [x, index] }: GpuCall<IndexAttrs>): Gather | null {
+  if (inner % 4 !== 0) return null;
+  const v = x.four("v", "(o * n + j) * groups + c");
+  return {
+    numbers: { n, groups: inner / 4, M, none: Number.NaN },
+    body: `${divide("q", "c", "i", "groups")}${divide("o", "m", "q", "M")}
+  let j = ${index.at("m")};
+  let y0 = none;
+  let y1 = none;
+  let y2 = none;
+  let y3 = none;
+  if (j >= 0 && j < n) {
+    ${v.text} ${v.parts.map((part, at) => `y${at} = ${part};`).join(" ")}
+  }
+  return [y0, y1, y2, y3];`,
+  };
+}
 
 export const gatherGather: GpuForm<IndexAttrs> = {
   gather: ({ attrs: { n, inner, M }, inputs: [x, index] }) => ({
@@ -77,8 +107,32 @@ const rowSums = ({ n, inner, M }: IndexAttrs, src: Source, index: Source, x: str
   return sum${x};`,
 });
 
+/** The same for four neighbours of a row. */
+const rowSumsOfFour = ({ n, inner, M }: IndexAttrs, src: Source, index: Source, x: Source | null): Gather | null => {
+  if (inner % 4 !== 0) return null;
+  const v = src.four("v", "(o * M + m) * groups + c");
+  const from = x === null ? { text: "", parts: ["0", "0", "0", "0"] } : x.four("w", "i");
+  return {
+    numbers: { n, groups: inner / 4, M },
+    turns: M,
+    body: `${divide("q", "c", "i", "groups")}${divide("o", "row", "q", "n")}
+  let y0 = 0;
+  let y1 = 0;
+  let y2 = 0;
+  let y3 = 0;
+  for (let m = 0; m < M; m += 1) {
+    if (${index.at("m")} === row) {
+      ${v.text} ${v.parts.map((part, j) => `y${j} += ${part};`).join(" ")}
+    }
+  }
+  ${from.text}
+  return [${from.parts.map((part, j) => (x === null ? `y${j}` : `y${j} + ${part}`)).join(", ")}];`,
+  };
+};
+
 export const indexAddGather: GpuForm<IndexAttrs> = {
   gather: ({ attrs, inputs: [src, index] }) => rowSums(attrs, src, index, ""),
+  fours: ({ attrs, inputs: [src, index] }) => rowSumsOfFour(attrs, src, index, null),
   checked: [1],
   checksRange: true,
   range: ({ attrs: { M } }, [src]) => sums([0, 0], src, M),
@@ -86,6 +140,7 @@ export const indexAddGather: GpuForm<IndexAttrs> = {
 
 export const indexAddToGather: GpuForm<IndexAttrs> = {
   gather: ({ attrs, inputs: [x, src, index] }) => rowSums(attrs, src, index, ` + ${x.at("i")}`),
+  fours: ({ attrs, inputs: [x, src, index] }) => rowSumsOfFour(attrs, src, index, x),
   checked: [2],
   checksRange: true,
   range: ({ attrs: { M } }, [x, src]) => sums(x, src, M),

@@ -78,6 +78,19 @@ const shapePairs = [
   [[6], []],
   [[], [2, 2]],
   [[600], [600]],
+  [[3, 8], [8]],
+  [
+    [3, 8],
+    [3, 1],
+  ],
+  [
+    [2, 1, 12],
+    [5, 1],
+  ],
+  [
+    [2, 3, 1, 4],
+    [2, 1, 5, 4],
+  ],
 ] as const;
 
 const binary = (kernel: Kernel<elementwise.Broadcast>, number: (n: number) => Flat, dtype: DType = "float32"): Case[] =>
@@ -91,7 +104,7 @@ const away = (n: number): Float32Array => floats(n).map((x) => (Math.abs(x) < 0.
 const positive = (n: number): Float32Array => floats(n).map((x) => Math.abs(x) + 0.1);
 
 const cellwise = (kernel: Kernel<object>, inputs: number, number = floats as (n: number) => Flat): Case[] =>
-  [1, 7, 300].map((n) =>
+  [1, 7, 8, 300].map((n) =>
     call(
       kernel,
       Array.from({ length: inputs }, () => number(n)),
@@ -108,6 +121,7 @@ const routings = [
   { T: 1, D: 1, S: 3, ends: [0, 3] },
   { T: 5, D: 8, S: 10, ends: [0, 0, 0, 0] },
   { T: 3, D: 5, S: 4, ends: [1, 1, 4] },
+  { T: 6, D: 12, S: 9, ends: [0, 3, 3, 7] },
 ];
 
 function maps({ T, S, ends }: (typeof routings)[number]): Int32Array[] {
@@ -132,6 +146,8 @@ const products = [
   { M: 5, N: 7, K: 3 },
   { M: 1, N: 9, K: 16 },
   { M: 17, N: 4, K: 33 },
+  { M: 3, N: 8, K: 12 },
+  { M: 6, N: 20, K: 4 },
 ].flatMap((size) =>
   [false, true].flatMap((transposeA) =>
     [false, true].map((transposeB) =>
@@ -145,10 +161,25 @@ const products = [
   ),
 );
 
+/** Batches of which one broadcasts against dims of the other. */
+const batches: Case[] = [
+  { aOfBatch: [0, 0, 0, 1, 1, 1], bOfBatch: [0, 1, 2, 0, 1, 2] },
+  { aOfBatch: [0, 1, 0, 1], bOfBatch: [0, 1, 2, 3] },
+].flatMap((maps) =>
+  [3, 8].map((N) => {
+    const size = (map: number[]) => 1 + Math.max(...map);
+    const attrs = { M: 2, N, K: 4, transposeA: false, transposeB: false, ...maps };
+    const inputs = [floats(8 * size(maps.aOfBatch)), floats(4 * N * size(maps.bOfBatch))];
+    return call(matmulKernel, inputs, attrs, 2 * N * maps.aOfBatch.length);
+  }),
+);
+
 const groups = [
   { S: 7, D: 4, N: 3, ends: [0, 2, 2, 6] },
   { S: 5, D: 1, N: 6, ends: [0, 5] },
   { S: 6, D: 9, N: 5, ends: [0, 0, 0] },
+  { S: 9, D: 8, N: 12, ends: [0, 2, 2, 7] },
+  { S: 5, D: 3, N: 4, ends: [0, 0, 4] },
 ];
 const ends = (g: (typeof groups)[number]): Int32Array => Int32Array.from(g.ends);
 
@@ -180,6 +211,8 @@ const spans = [
 
 const moved: Case[] = [
   { shape: [3, 4], strides: [1, 3], offset: 0 },
+  { shape: [2, 2, 4], strides: [4, 8, 1], offset: 4 },
+  { shape: [3, 4], strides: [0, 1], offset: 8 },
   { shape: [4, 2, 3], strides: [1, 12, 4], offset: 0 },
   { shape: [2, 3, 2], strides: [0, 2, 1], offset: 1 },
   { shape: [3], strides: [-2], offset: 9 },
@@ -192,6 +225,7 @@ const indexed: Case[] = [
   { outer: 1, n: 5, inner: 3, M: 4 },
   { outer: 2, n: 3, inner: 1, M: 6 },
   { outer: 3, n: 1, inner: 4, M: 2 },
+  { outer: 2, n: 3, inner: 8, M: 5 },
 ].flatMap(({ outer, n, inner, M }) => {
   const attrs = { op: "case", outer, n, inner, M };
   const [from, to] = [outer * n * inner, outer * M * inner];
@@ -379,6 +413,7 @@ export const cases: readonly Case[] = [
     gelu.geluTanhBackwardKernel,
   ].flatMap((k) => cellwise(k, 2)),
   ...products,
+  ...batches,
   ...experts,
   ...routed(slots.gatherSlotsKernel, "x", "S"),
   ...routed(slots.sumSlotsKernel, "h", "T"),

@@ -1,10 +1,11 @@
 /** The dialect of kernel texts, rule by rule, and the texts that the library's own forms make. */
 
 import { describe, expect, test } from "vitest";
+import type { GpuForm } from "../../src/gpu/form.ts";
 import { formOf } from "../../src/gpu/forms.ts";
 import { faults, rules } from "../../src/gpu/lint.ts";
-import { MAX_ELEMENTS, plan, write } from "../../src/gpu/source.ts";
-import { cases } from "./cases.ts";
+import { type Layout, MAX_ELEMENTS, plan } from "../../src/gpu/source.ts";
+import { type Case, cases } from "./cases.ts";
 
 const text = (body: string, parameters = "x0, n"): string => `function (${parameters}) {\n${body}\n}`;
 const loop = (inner: string): string => `let s = 0; for (let k = 0; k < n; k += 1) { ${inner} } return s;`;
@@ -66,18 +67,23 @@ describe("the dialect", () => {
   });
 });
 
-describe("the texts of the library", () => {
-  const planned = cases.map(({ kernel, inputs, attrs, length, dtype }) => {
-    const sources = inputs.map((x) => ({
-      length: x.length,
-      dtype: x instanceof Int32Array ? ("int32" as const) : ("float32" as const),
-      known: x.length === 1 ? x[0] : undefined,
-    }));
-    const form = formOf(kernel);
-    return { kernel, launches: form ? plan(form, attrs as never, sources, length, dtype) : null };
-  });
+function planned({ kernel, inputs, attrs, length, dtype }: Case, layout: Layout, fours: boolean) {
+  const sources = inputs.map((x) => ({
+    length: x.length,
+    dtype: x instanceof Int32Array ? ("int32" as const) : ("float32" as const),
+    known: x.length === 1 ? x[0] : undefined,
+    fours: fours && x.length % 4 === 0,
+  }));
+  const form = formOf(kernel);
+  return { kernel, launches: form ? plan(form, attrs as never, sources, { length, dtype }, layout) : null };
+}
 
-  test("are all within the dialect", () => {
+describe("the texts of the library", () => {
+  const texts = (["texels", "buffers"] as const).flatMap((layout) =>
+    [false, true].map((fours) => ({ layout, fours, planned: cases.map((c) => planned(c, layout, fours)) })),
+  );
+
+  test.each(texts)("are all within the dialect: $layout, inputs in fours: $fours", ({ planned }) => {
     for (const { kernel, launches } of planned) {
       expect(launches, kernel.name).not.toBeNull();
       for (const launch of launches ?? []) expect(faults(launch.text)).toEqual([]);
@@ -85,20 +91,39 @@ describe("the texts of the library", () => {
   });
 
   test("do not hold the sizes: calls of one kernel share few texts", () => {
-    const texts = (name: string) =>
+    const { planned } = texts[0];
+    const textsOf = (name: string) =>
       new Set(
         planned.filter(({ kernel }) => kernel.name === name).flatMap((p) => p.launches?.map((l) => l.text) ?? []),
       );
-    expect(texts("matmul").size).toBe(1);
-    expect(texts("groupedMatmul").size).toBe(1);
-    expect(texts("dispatch").size).toBeLessThanOrEqual(2);
+    expect(textsOf("matmul").size).toBeLessThanOrEqual(4);
+    expect(textsOf("groupedMatmul").size).toBeLessThanOrEqual(4);
+    expect(textsOf("dispatch").size).toBeLessThanOrEqual(3);
   });
 
-  test("read known numbers from arguments and arrays from places", () => {
-    expect(write({ body: "return x1[i] * x0 * n;", numbers: { n: 3 } }, [null, "x1"], [["x0", 0.5]])).toEqual({
-      text: "function (x1, x0, n) {\n  const i = this.thread.z * this.output.x + this.thread.x;\nreturn x1[i] * x0 * n;\n}",
-      args: [{ array: 1 }, 0.5, 3],
-    });
+  test("read known numbers from arguments, arrays from places, and fours by the layout", () => {
+    const form: GpuForm<object> = {
+      gather: () => null,
+      fours({ inputs: [a, b, c] }) {
+        const four = b.four("v", "i");
+        return {
+          numbers: { n: 3 },
+          body: `${four.text} return [${four.parts.join(", ")} * ${a.at("0")} * n + ${c.at("i")}];`,
+        };
+      },
+    };
+    const float = { dtype: "float32" as const, length: 8 };
+    const inputs = [{ ...float, length: 1, known: 0.5 }, float, float];
+    const texts = (["texels", "buffers"] as const).map((layout) => plan(form, {}, inputs, float, layout));
+    expect(texts[0]).toEqual([
+      {
+        text: "function (f1, x0, x2, n) {\n  const i = this.thread.z * this.output.x + this.thread.x;\nlet v = f1[i]; return [v[0], v[1], v[2], v[3] * x0 * n + x2[i]];\n}",
+        args: [{ array: 1, fours: true }, 0.5, { array: 2, fours: false }, 3],
+        ...{ threads: 2, fours: true },
+      },
+    ]);
+    expect(texts[1]?.[0].text).toContain("let v = 4 * (i); let v0 = x1[v]; let v1 = x1[v + 1];");
+    expect(texts[1]?.[0].args[0]).toEqual({ array: 1, fours: false });
   });
 });
 
@@ -107,6 +132,7 @@ describe("a launch is not planned", () => {
     gather: () => ({ body: "return x0[i];" }),
   };
   const one = { length: 4, dtype: "float32" as const };
+  const cells = (length: number) => ({ length, dtype: "float32" as const });
   const sum = (turns: number, count = 1) => ({
     gather: ({ inputs }: { inputs: readonly { at(index: string): string }[] }) => ({
       turns,
@@ -118,21 +144,21 @@ describe("a launch is not planned", () => {
   });
 
   test.each([
-    ["beyond 2²⁴ cells", plan(sum(1), {}, [one], MAX_ELEMENTS + 1, "float32")],
-    ["for an input beyond 2²⁴", plan(sum(1), {}, [{ ...one, length: MAX_ELEMENTS + 1 }], 4, "float32")],
-    ["for an input without elements", plan(sum(1), {}, [{ ...one, length: 0 }], 4, "float32")],
-    ["with a loop of 65,536 turns", plan(sum(65_536), {}, [one], 4, "float32")],
+    ["beyond 2²⁴ cells", plan(sum(1), {}, [one], cells(MAX_ELEMENTS + 1), "texels")],
+    ["for an input beyond 2²⁴", plan(sum(1), {}, [{ ...one, length: MAX_ELEMENTS + 1 }], cells(4), "texels")],
+    ["for an input without elements", plan(sum(1), {}, [{ ...one, length: 0 }], cells(4), "texels")],
+    ["with a loop of 65,536 turns", plan(sum(65_536), {}, [one], cells(4), "texels")],
     [
       "with eight arrays",
       plan(
         sum(1, 8),
         {},
         Array.from({ length: 8 }, () => one),
-        4,
-        "float32",
+        cells(4),
+        "texels",
       ),
     ],
-    ["where the form says so", plan({ gather: () => null }, {}, [one], 4, "float32")],
+    ["where the form says so", plan({ gather: () => null }, {}, [one], cells(4), "texels")],
   ])("%s", (_, launches) => {
     expect(launches).toBeNull();
   });
@@ -143,16 +169,16 @@ describe("a launch is not planned", () => {
         sum(65_535, 7),
         {},
         Array.from({ length: 7 }, () => one),
-        MAX_ELEMENTS,
-        "float32",
+        cells(MAX_ELEMENTS),
+        "texels",
       ),
     ).toHaveLength(1);
   });
 
   test("and a text that breaks the dialect is an error", () => {
-    expect(() => plan({ gather: () => ({ body: "  return Infinity;" }) }, {}, [one], 4, "float32")).toThrow(
+    expect(() => plan({ gather: () => ({ body: "  return Infinity;" }) }, {}, [one], cells(4), "texels")).toThrow(
       "the kernel's text breaks the dialect: no Infinity or NaN",
     );
-    expect(plan(form, {}, [one], 4, "float32")).toHaveLength(1);
+    expect(plan(form, {}, [one], cells(4), "texels")).toHaveLength(1);
   });
 });
