@@ -103,7 +103,9 @@ export class Queue implements Keeper {
       wide || form === undefined || length === 0 || !countable
         ? null
         : plan(form, attrs, planned, { length, dtype }, this.#route.layout);
-    if (launches === null && storages.every(onHost)) return null;
+    // Integers of the host stay there: what is known needs no check, and a map of them is one upload.
+    const integers = dtype === "int32" && storages.every((x) => x.dtype === "int32");
+    if ((launches === null || integers) && storages.every(onHost)) return null;
     const checked = checkNow(kernel, storages, attrs, length);
     const out = emptyResident(kernel.name, dtype, length, launches === null ? null : range, this.#inFours(launches));
     const shapes = `${inputs.map((x) => show(shapeOf(x))).join(", ")} → ${show(shape)}`;

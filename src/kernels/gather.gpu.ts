@@ -4,6 +4,7 @@
  * Numbers on the device are float32, integers too, which it holds exactly up to 2²⁴. Names that a helper declares carry the
  * name that it was given, since a text declares every name once.
  */
+import type { Gather, Source } from "../gpu/form.ts";
 
 /** A text once for each of four cells: what it declares, and what `parts` names, has another name in each. */
 export function eachOfFour(text: string, parts: (cell: number) => Readonly<Record<string, string>>): string[] {
@@ -30,6 +31,28 @@ export const divide = (q: string, r: string, a: string, n: string): string => `
     ${q} += 1;
     ${r} -= ${n};
   }`;
+
+/**
+ * A loop over all elements of an array: `step` is the text for one, of its value and its flat index. Four a turn, and a fetch,
+ * where their number allows it.
+ */
+export function overAll(
+  x: Source,
+  step: (value: string, index: string) => string,
+): Pick<Gather, "body" | "turns"> & {
+  readonly numbers: { readonly length: number };
+} {
+  const inFours = x.length % 4 === 0;
+  const length = inFours ? x.length / 4 : x.length;
+  const four = inFours ? x.four("v", "turn") : { text: "", parts: [x.at("turn")] };
+  const steps = four.parts.map((part, j) => step(part, inFours ? (j === 0 ? "at" : `at + ${j}`) : "turn"));
+  const body = `
+  for (let turn = 0; turn < length; turn += 1) {
+    ${inFours ? `let at = 4 * turn; ${four.text}` : ""}
+    ${steps.join("\n    ")}
+  }`;
+  return { body, turns: length, numbers: { length } };
+}
 
 /** Declares `sum` = Σ of a text over `k` from `from` to before `to`, four partial sums added at the end. */
 export const sumOf = (sum: string, k: string, from: string, to: string, term: string): string => `

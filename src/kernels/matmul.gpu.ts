@@ -61,31 +61,47 @@ const addRow = (x: string, y: Four): string => y.parts.map((part, j) => `sum${j}
 /**
  * Walks along k in fours: groups of a from p, and the rows k … k + 3 of b, groups of columns from q with `row` groups a row.
  */
-const alongRows = (a: Source, b: Source, count: string): string => {
+const alongRows = (a: Source, b: Source): string => {
   const x = a.four("u", "p + k");
   const rows = [0, 1, 2, 3].map((j) => b.four(`v${"abcd"[j]}`, j === 0 ? "q" : `q + ${j === 1 ? "" : `${j} * `}row`));
   return `
-  for (let k = 0; k < ${count}; k += 1) {
+  for (let k = 0; k < count; k += 1) {
     ${x.text}
     ${rows.map(({ text }, j) => `${text} ${addRow(x.parts[j], rows[j])}`).join("\n    ")}
     q += 4 * row;
   }`;
 };
 
-/** The same where four neighbours of a along k are not: one number of a, from p by steps, for each row of b. */
-const alongColumn = (a: Source, b: Source, count: string): string => {
-  const y = b.four("v", "q");
+/**
+ * The same where four neighbours of a along k are not: one number of a for each row of b, from `start` on to before `end`; p
+ * and q are those of the start, and move by stepA and row. Four steps a turn: turning costs as much as a step.
+ */
+const alongColumn = (a: Source, b: Source, start = "0", end = "count"): string => {
+  const rows = [0, 1, 2, 3].map((j) => b.four(`v${"abcd"[j]}`, j === 0 ? "q" : `q + ${j === 1 ? "" : `${j} * `}row`));
+  const last = b.four("v", "q");
+  const step = (y: Four, j: number): string => {
+    const x = a.at(j === 0 ? "p" : `p + ${j === 1 ? "" : `${j} * `}stepA`);
+    return `let u${j} = ${x}; ${y.text} ${addRow(`u${j}`, y)}`;
+  };
   return `
-  for (let k = 0; k < ${count}; k += 1) {
+  let whole = ${end} - 3;
+  let rest = ${start};
+  for (let k = ${start}; k < whole; k += 4) {
+    ${rows.map(step).join("\n    ")}
+    p += 4 * stepA;
+    q += 4 * row;
+    rest = k + 4;
+  }
+  for (let last = rest; last < ${end}; last += 1) {
     let u = ${a.at("p")};
-    ${y.text} ${addRow("u", y)}
+    ${last.text} ${addRow("u", last)}
     p += stepA;
     q += row;
   }`;
 };
 
 /** Walks along k in fours: groups of a from p, and of four rows of b, each `row` groups after the last, from q. */
-const alongBoth = (a: Source, b: Source, count: string): string => {
+const alongBoth = (a: Source, b: Source): string => {
   const x = a.four("u", "p + k");
   const columns = [0, 1, 2, 3].map((j) =>
     b.four(`v${"abcd"[j]}`, j === 0 ? "q + k" : `q + ${j === 1 ? "" : `${j} * `}row + k`),
@@ -93,7 +109,7 @@ const alongBoth = (a: Source, b: Source, count: string): string => {
   const add = ({ text, parts }: Four, j: number): string =>
     `${text} ${parts.map((part, at) => `sum${j} += ${x.parts[at]} * ${part};`).join(" ")}`;
   return `
-  for (let k = 0; k < ${count}; k += 1) {
+  for (let k = 0; k < count; k += 1) {
     ${x.text}
     ${columns.map(add).join("\n    ")}
   }`;
@@ -139,7 +155,7 @@ ${dotOf(a, b, "K")}
       turns: K / groups,
       body: `${divide("r", "n", "i", "columns")}${divide("batch", "m", "r", "M")}${batchOf("batchA")}${batchOf("batchB")}
   let p = batchA * sizeA + m * rowA;
-  let q = batchB * sizeB + n * columnB;${SUMS}${(transposeB ? alongBoth : wholeA ? alongRows : alongColumn)(a, b, "count")}
+  let q = batchB * sizeB + n * columnB;${SUMS}${transposeB ? alongBoth(a, b) : wholeA ? alongRows(a, b) : alongColumn(a, b)}
 ${RESULT}`,
     };
   },
@@ -194,7 +210,7 @@ export const groupedMatmulGather: GpuForm<GroupedAttrs> = {
       turns: Math.max(D / groups, E),
       body: `${divide("s", "n", "i", "columns")}${groupOf(offsets, "steps")}
   let p = s * steps;
-  let q = e * size + n * columnW;${SUMS}${(transposed ? alongBoth : whole ? alongRows : alongColumn)(x, w, "count")}
+  let q = e * size + n * columnW;${SUMS}${transposed ? alongBoth(x, w) : whole ? alongRows(x, w) : alongColumn(x, w)}
 ${RESULT}`,
     };
   },
@@ -219,16 +235,14 @@ export const groupedOuterGather: GpuForm<{ D: number; N: number }> = {
   },
   fours({ attrs: { D, N }, inputs: [x, g, offsets] }): Gather | null {
     if (N % 4 !== 0) return null;
-    const y = g.four("v", "s * columns + n");
     return {
-      numbers: { D, columns: N / 4 },
+      numbers: { stepA: D, row: N / 4 },
       turns: x.length / Math.max(1, D),
-      body: `${divide("r", "n", "i", "columns")}${divide("e", "d", "r", "D")}
-  let end = ${offsets.at("e + 1")};${SUMS}
-  for (let s = ${offsets.at("e")}; s < end; s += 1) {
-    let u = ${x.at("s * D + d")};
-    ${y.text} ${addRow("u", y)}
-  }
+      body: `${divide("r", "n", "i", "row")}${divide("e", "d", "r", "stepA")}
+  let start = ${offsets.at("e")};
+  let end = ${offsets.at("e + 1")};
+  let p = start * stepA + d;
+  let q = start * row + n;${SUMS}${alongColumn(x, g, "start", "end")}
 ${RESULT}`,
     };
   },

@@ -1,6 +1,6 @@
 /** Movement, joining, and gathers and scatter-adds by index: all as gathers. */
 import type { Gather, GpuCall, GpuForm, Range, Source } from "../gpu/form.ts";
-import { divide, strided } from "./gather.gpu.ts";
+import { divide, overAll, strided } from "./gather.gpu.ts";
 import type { Span } from "./reduce.ts";
 
 type Ranges = readonly (Range | null)[];
@@ -93,45 +93,63 @@ export const gatherGather: GpuForm<IndexAttrs> = {
 const sums = (x: Range | null, term: Range | null, M: number): Range | null =>
   x && term && [x[0] + Math.min(0, M * term[0]), x[1] + Math.max(0, M * term[1])];
 
-/** Each cell looks through the whole index: M reads, in order of m. `x`: the text of what the sum starts from. */
-const rowSums = ({ n, inner, M }: IndexAttrs, src: Source, index: Source, x: string): Gather => ({
-  numbers: { n, inner, M },
-  turns: M,
-  body: `${divide("q", "c", "i", "inner")}${divide("o", "row", "q", "n")}
-  let sum = 0;
-  for (let m = 0; m < M; m += 1) {
-    if (${index.at("m")} === row) {
-      sum += ${src.at("(o * M + m) * inner + c")};
-    }
-  }
-  return sum${x};`,
-});
-
-/** The same for four neighbours of a row. */
-const rowSumsOfFour = ({ n, inner, M }: IndexAttrs, src: Source, index: Source, x: Source | null): Gather | null => {
-  if (inner % 4 !== 0) return null;
-  const v = src.four("v", "(o * M + m) * groups + c");
-  const from = x === null ? { text: "", parts: ["0", "0", "0", "0"] } : x.four("w", "i");
+/** Each cell looks through the whole index: M reads, in order of m. `x`: what the sum is added to. */
+function rowSums({ n, inner, M }: IndexAttrs, src: Source, index: Source, x: Source | null): Gather {
+  const all = overAll(index, (value, m) => `if (${value} === row) { sum += ${src.at(`(o * M + ${m}) * inner + c`)}; }`);
   return {
-    numbers: { n, groups: inner / 4, M },
-    turns: M,
-    body: `${divide("q", "c", "i", "groups")}${divide("o", "row", "q", "n")}
+    numbers: { ...all.numbers, n, inner, M },
+    turns: all.turns ?? 1,
+    body: `${divide("q", "c", "i", "inner")}${divide("o", "row", "q", "n")}
+  let sum = 0;${all.body}
+  return sum${x === null ? "" : ` + ${x.at("i")}`};`,
+  };
+}
+
+/** The same for four neighbours: of a row, or, where rows have one element, of four rows. */
+function rowSumsOfFour(attrs: IndexAttrs, src: Source, index: Source, x: Source | null): Gather | null {
+  const { n, inner, M } = attrs;
+  if (inner !== 1 && inner % 4 !== 0) return null;
+  const from = x === null ? null : x.four("w", "i");
+  const all = inner === 1 ? elementsOfFour(src, index) : groupsOfFour(src, index);
+  if (inner === 1 && n % 4 !== 0) return null;
+  const size = inner === 1 ? { rows: n / 4 } : { n, groups: inner / 4 };
+  const place =
+    inner === 1 ? divide("o", "row", "i", "rows") : `${divide("q", "c", "i", "groups")}${divide("o", "row", "q", "n")}`;
+  return {
+    numbers: { ...all.numbers, ...size, M },
+    turns: all.turns ?? 1,
+    body: `${place}
   let y0 = 0;
   let y1 = 0;
   let y2 = 0;
-  let y3 = 0;
-  for (let m = 0; m < M; m += 1) {
-    if (${index.at("m")} === row) {
-      ${v.text} ${v.parts.map((part, j) => `y${j} += ${part};`).join(" ")}
-    }
-  }
-  ${from.text}
-  return [${from.parts.map((part, j) => (x === null ? `y${j}` : `y${j} + ${part}`)).join(", ")}];`,
+  let y3 = 0;${all.body}
+  ${from?.text ?? ""}
+  return [${[0, 1, 2, 3].map((j) => (from === null ? `y${j}` : `y${j} + ${from.parts[j]}`)).join(", ")}];`,
   };
-};
+}
+
+/** Adds src[m, 4c … 4c + 3] where the index says so. */
+const groupsOfFour = (src: Source, index: Source) =>
+  overAll(index, (value, m) => {
+    const v = src.four(`u_${m.replace(/\W/g, "")}`, `(o * M + ${m}) * groups + c`);
+    return `if (${value} === row) {
+      ${v.text} ${v.parts.map((part, j) => `y${j} += ${part};`).join(" ")}
+    }`;
+  });
+
+/** Adds src[m] to the row of four that the index names, if any. */
+const elementsOfFour = (src: Source, index: Source) =>
+  overAll(index, (value, m) => {
+    const at = `at_${m.replace(/\W/g, "")}`;
+    return `let ${at} = ${value} - 4 * row;
+    if (${at} >= 0 && ${at} < 4) {
+      let s${at} = ${src.at(`o * M + ${m}`)};
+      ${[0, 1, 2, 3].map((j) => `if (${at} === ${j}) { y${j} += s${at}; }`).join(" ")}
+    }`;
+  });
 
 export const indexAddGather: GpuForm<IndexAttrs> = {
-  gather: ({ attrs, inputs: [src, index] }) => rowSums(attrs, src, index, ""),
+  gather: ({ attrs, inputs: [src, index] }) => rowSums(attrs, src, index, null),
   fours: ({ attrs, inputs: [src, index] }) => rowSumsOfFour(attrs, src, index, null),
   checked: [1],
   checksRange: true,
@@ -139,7 +157,7 @@ export const indexAddGather: GpuForm<IndexAttrs> = {
 };
 
 export const indexAddToGather: GpuForm<IndexAttrs> = {
-  gather: ({ attrs, inputs: [x, src, index] }) => rowSums(attrs, src, index, ` + ${x.at("i")}`),
+  gather: ({ attrs, inputs: [x, src, index] }) => rowSums(attrs, src, index, x),
   fours: ({ attrs, inputs: [x, src, index] }) => rowSumsOfFour(attrs, src, index, x),
   checked: [2],
   checksRange: true,
@@ -162,6 +180,7 @@ export const scatterAddGather: GpuForm<IndexAttrs> = {
   }),
   checked: [1],
   checksRange: true,
+  range: ({ attrs: { M } }, [src]) => sums([0, 0], src, M),
 };
 
 export const oneHotGather: GpuForm<{ classes: number }> = {
@@ -175,19 +194,25 @@ export const oneHotGather: GpuForm<{ classes: number }> = {
   range: () => [0, 1],
 };
 
-/** Cells start, start + stride, … of each dim; the others are 0. Backward steps are left to the loops. */
+/** Cells start, start + stride, … of each dim; the others are 0. Where steps go backwards, the last cell is the first one. */
 export const placeGather: GpuForm<Strided> = {
   gather({ attrs: { shape, strides, offset }, inputs: [g], dtype }) {
-    if (dtype === "int32" || strides.some((s) => s <= 0)) return null;
-    // Strides fall from dim to dim, so what the outer ones leave over is the inner ones'.
+    if (dtype === "int32" || strides.some((s) => s === 0)) return null;
     const numbers: Record<string, number> = { offset };
     const dims = shape.map((n, d) => {
-      Object.assign(numbers, { [`n${d}`]: n, [`s${d}`]: strides[d] });
-      return `${divide(`q${d}`, `r${d}`, d === 0 ? "rest" : `r${d - 1}`, `s${d}`)}
-  if (q${d} >= n${d}) {
+      const back = strides[d] < 0;
+      if (back) numbers.offset += (n - 1) * strides[d];
+      const name = { n: `n${d}`, step: `s${d}`, first: `f${d}`, sign: `t${d}` };
+      numbers[name.n] = n;
+      numbers[name.step] = Math.abs(strides[d]);
+      numbers[name.first] = back ? n - 1 : 0;
+      numbers[name.sign] = back ? -1 : 1;
+      // Strides fall from dim to dim, so what the outer ones leave over is the inner ones'.
+      return `${divide(`q${d}`, `r${d}`, d === 0 ? "rest" : `r${d - 1}`, name.step)}
+  if (q${d} >= ${name.n}) {
     inside = 0;
   }
-  at = at * n${d} + q${d};`;
+  at = at * ${name.n} + ${name.first} + ${name.sign} * q${d};`;
     });
     const last = shape.length === 0 ? "rest" : `r${shape.length - 1}`;
     return {

@@ -1,6 +1,6 @@
 /** Counting, sorting by small keys, and top-k by counting ranks: integers, all exact. */
-import type { GpuForm, Range, Source } from "../gpu/form.ts";
-import { divide } from "./gather.gpu.ts";
+import type { Gather, GpuForm, Range, Source } from "../gpu/form.ts";
+import { divide, overAll } from "./gather.gpu.ts";
 
 interface Keys {
   readonly numKeys: number;
@@ -9,18 +9,10 @@ interface Keys {
 const places = ({ length }: { length: number }): Range => [0, length - 1];
 
 /** What counts how often key i occurs. */
-const histogram = (x: Source) => ({
-  numbers: { n: x.length },
-  turns: x.length,
-  body: `
-  let count = 0;
-  for (let j = 0; j < n; j += 1) {
-    if (${x.at("j")} === i) {
-      count += 1;
-    }
-  }
-  return count;`,
-});
+function histogram(x: Source): Gather {
+  const all = overAll(x, (key) => `if (${key} === i) { count += 1; }`);
+  return { ...all, body: `\n  let count = 0;${all.body}\n  return count;` };
+}
 
 export const bincountGather: GpuForm<Keys> = {
   gather: ({ inputs: [x] }) => histogram(x),
@@ -47,10 +39,20 @@ export const offsetsGather: GpuForm<object> = {
 /** The thread of place i finds the key that is there by the counts, and then that key's occurrence by a walk. */
 export const countingSortGather: GpuForm<Keys> = {
   stages: ({ attrs: { numKeys } }) => [{ length: numKeys, gather: ({ inputs: [x] }) => histogram(x) }],
-  gather: ({ attrs: { numKeys }, inputs: [x], stages: [counts] }) => ({
-    numbers: { numKeys, n: x.length },
-    turns: Math.max(numKeys, x.length),
-    body: `
+  gather({ attrs: { numKeys }, inputs: [x], stages: [counts] }) {
+    const all = overAll(
+      x,
+      (value, j) => `if (${value} === key) {
+      if (seen === i) {
+        place = ${j};
+      }
+      seen += 1;
+    }`,
+    );
+    return {
+      numbers: { ...all.numbers, numKeys },
+      turns: Math.max(numKeys, all.turns ?? 0),
+      body: `
   let key = 0;
   let first = 0;
   let total = 0;
@@ -62,56 +64,42 @@ export const countingSortGather: GpuForm<Keys> = {
     }
   }
   let place = -1;
-  let seen = first;
-  for (let j = 0; j < n; j += 1) {
-    if (${x.at("j")} === key) {
-      if (seen === i) {
-        place = j;
-      }
-      seen += 1;
-    }
-  }
+  let seen = first;${all.body}
   return place;`,
-  }),
+    };
+  },
   checked: [0],
   checksRange: true,
   range: places,
 };
 
 export const invertGather: GpuForm<object> = {
-  gather: ({ inputs: [order], length }) => ({
-    numbers: { n: length },
-    turns: length,
-    body: `
-  let place = -1;
-  for (let j = 0; j < n; j += 1) {
-    if (${order.at("j")} === i) {
-      place = j;
-    }
-  }
-  return place;`,
-  }),
+  gather({ inputs: [order] }) {
+    const all = overAll(order, (value, j) => `if (${value} === i) { place = ${j}; }`);
+    return { ...all, body: `\n  let place = -1;${all.body}\n  return place;` };
+  },
   range: places,
 };
 
 export const slotKeysGather: GpuForm<{ numExperts: number; capacity: number }> = {
-  gather: ({ attrs: { numExperts, capacity }, inputs: [expertOf, allowed], length }) => ({
-    numbers: { numExperts, capacity },
-    turns: length,
-    body: `
+  gather({ attrs: { numExperts, capacity }, inputs: [expertOf, allowed] }) {
+    const all = overAll(
+      expertOf,
+      (value, j) => `if (${value} === e && ${j} < i && ${allowed.at(j)} > 0.5) { before += 1; }`,
+    );
+    return {
+      numbers: { ...all.numbers, numExperts, capacity },
+      turns: all.turns ?? 1,
+      body: `
   let e = ${expertOf.at("i")};
-  let before = 0;
-  for (let j = 0; j < i; j += 1) {
-    if (${expertOf.at("j")} === e && ${allowed.at("j")} > 0.5) {
-      before += 1;
-    }
-  }
+  let before = 0;${all.body}
   let key = numExperts + e;
   if (${allowed.at("i")} > 0.5 && before < capacity) {
     key = e;
   }
   return key;`,
-  }),
+    };
+  },
   checked: [0],
   checksRange: true,
   range: ({ attrs: { numExperts } }) => [0, 2 * numExperts - 1],
