@@ -52,6 +52,8 @@ export interface Gather {
 /** One launch whose result later stages read. */
 export interface Stage<A> {
   readonly length: number;
+  /** Whether a thread makes four cells, and later stages read them so. */
+  readonly fours?: boolean;
   readonly gather: (call: GpuCall<A>) => Gather;
 }
 

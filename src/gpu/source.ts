@@ -138,19 +138,19 @@ export function plan<A>(
   layout: Layout,
 ): readonly Launch[] | null {
   const call = { attrs, ...output };
-  if (form.fours !== undefined && output.dtype === "float32" && output.length % 4 === 0) {
-    const launch = launchOf(form.fours, call, [inputs, []], layout, true);
-    if (launch !== null) return [launch];
-  }
   const unread = inputs.map((x, at) => new Arguments(layout).source(`${at}`, at, x));
   const stages = form.stages?.({ ...call, inputs: unread, stages: [] }) ?? [];
   const launches: Launch[] = [];
   const made: Planned[] = [];
-  for (const stage of [...stages, { length: output.length, gather: form.gather }]) {
-    const launch = launchOf(stage.gather, { ...call, length: stage.length }, [inputs, made], layout, false);
+  for (const { length, gather, fours = false } of stages) {
+    const launch = launchOf(gather, { ...call, length }, [inputs, made], layout, fours);
     if (launch === null) return null;
     launches.push(launch);
-    made.push({ length: stage.length, dtype: "float32", fours: false });
+    made.push({ length, dtype: "float32", fours });
   }
-  return launches;
+  const couldBeFours = output.dtype === "float32" && output.length % 4 === 0;
+  const last =
+    (form.fours && couldBeFours && launchOf(form.fours, call, [inputs, made], layout, true)) ||
+    launchOf(form.gather, call, [inputs, made], layout, false);
+  return last && [...launches, last];
 }

@@ -1,5 +1,5 @@
 /** Sums and largest elements, along a run of dims: one thread walks along n. */
-import type { GpuForm } from "../gpu/form.ts";
+import type { Gather, GpuCall, GpuForm, Source } from "../gpu/form.ts";
 import { divide } from "./gather.gpu.ts";
 import type { Span } from "./reduce.ts";
 import type { ScanAttrs } from "./scan.ts";
@@ -7,45 +7,78 @@ import type { ScanAttrs } from "./scan.ts";
 /** Sums of more than so many terms are taken in two stages, so that more than one thread works on them. */
 const LONG = 512;
 
-/** Error    rounded to float32 at every step, in order of n; from 513 terms on in √n partial sums of √n terms */
-export const sumGather: GpuForm<Span> = {
-  stages({ attrs: { outer, n, inner } }) {
-    if (n <= LONG) return [];
-    const block = Math.ceil(Math.sqrt(n));
-    const blocks = Math.ceil(n / block);
-    return [
-      {
-        length: outer * blocks * inner,
-        gather: ({ inputs: [x] }) => ({
-          numbers: { n, inner, block, blocks },
-          turns: block,
-          body: `${divide("q", "c", "i", "inner")}${divide("o", "b", "q", "blocks")}
+/** A sum of [outer, n, inner] in `blocks` parts of `block` terms each: [outer, blocks, inner]. */
+interface Parts extends Span {
+  readonly block: number;
+  readonly blocks: number;
+}
+
+/** Columns side by side lie in fours: a thread adds up a group of them. */
+const wide = ({ inner }: Span, x: Source): boolean => inner % 4 === 0 && x.fours === true;
+
+function partsOf({ n, inner, block, blocks }: Parts, x: Source): Gather {
+  const place = `${divide("q", "c", "i", "columns")}${divide("o", "b", "q", "blocks")}`;
+  if (wide({ outer: 1, n, inner }, x)) {
+    const v = x.four("v", "(o * n + k) * columns + c");
+    return {
+      numbers: { n, columns: inner / 4, block, blocks },
+      turns: block,
+      body: `${place}
+  let end = Math.min(n, (b + 1) * block);
+  let y0 = 0;
+  let y1 = 0;
+  let y2 = 0;
+  let y3 = 0;
+  for (let k = b * block; k < end; k += 1) {
+    ${v.text} ${v.parts.map((part, j) => `y${j} += ${part};`).join(" ")}
+  }
+  return [y0, y1, y2, y3];`,
+    };
+  }
+  const inFours = inner === 1 && n % 4 === 0 && block % 4 === 0 && x.fours === true;
+  const step = inFours ? 4 : 1;
+  const v = inFours ? x.four("v", "o * n + k") : { text: "", parts: [x.at("(o * n + k) * columns + c")] };
+  return {
+    numbers: { n: n / step, columns: inner, block: block / step, blocks },
+    turns: block,
+    body: `${place}
   let end = Math.min(n, (b + 1) * block);
   let sum = 0;
   for (let k = b * block; k < end; k += 1) {
-    sum += ${x.at("(o * n + k) * inner + c")};
+    ${v.text} ${v.parts.map((part) => `sum += ${part};`).join(" ")}
   }
   return sum;`,
-        }),
-      },
-    ];
+  };
+}
+
+/** The parts of a long sum: about √n of them, of a multiple of four terms where n is one. */
+function partition({ outer, n, inner }: Span): Parts {
+  const unit = n % 4 === 0 ? 4 : 1;
+  const block = unit * Math.ceil(Math.sqrt(n) / unit);
+  return { outer, n, inner, block, blocks: Math.ceil(n / block) };
+}
+
+/** The last launch of a sum, over the parts where there are some. */
+function lastSum({ attrs, inputs, stages }: GpuCall<Span>, four: boolean): Gather | null {
+  const x = (stages.length > 0 ? stages : inputs)[0];
+  const n = stages.length > 0 ? partition(attrs).blocks : attrs.n;
+  return wide(attrs, x) === four ? partsOf({ ...attrs, n, block: n, blocks: 1 }, x) : null;
+}
+
+/**
+ * Error    rounded to float32 at every step, in order of n, from 513 terms on in about √n partial sums of √n terms: at most
+ *          n · 2⁻²⁴ of Σ |x|. Integers are exact, as long as n times their bounds is at most 2²⁴
+ */
+export const sumGather: GpuForm<Span> = {
+  stages({ attrs, inputs }) {
+    if (attrs.n <= LONG) return [];
+    const parts = partition(attrs);
+    const length = attrs.outer * parts.blocks * attrs.inner;
+    return [{ length, fours: wide(attrs, inputs[0]), gather: ({ inputs: [x] }) => partsOf(parts, x) }];
   },
-  gather({ attrs, inputs, stages, dtype }) {
-    if (dtype === "int32") return null;
-    const { inner } = attrs;
-    const [x] = stages.length > 0 ? stages : inputs;
-    const n = stages.length > 0 ? Math.ceil(attrs.n / Math.ceil(Math.sqrt(attrs.n))) : attrs.n;
-    return {
-      numbers: { n, inner },
-      turns: n,
-      body: `${divide("o", "c", "i", "inner")}
-  let sum = 0;
-  for (let k = 0; k < n; k += 1) {
-    sum += ${x.at("(o * n + k) * inner + c")};
-  }
-  return sum;`,
-    };
-  },
+  gather: (call) => lastSum(call, false),
+  fours: (call) => lastSum(call, true),
+  range: ({ attrs: { n } }, [r]) => r && [Math.min(0, n * r[0]), r[2] ?? Math.max(0, n * r[1])],
 };
 
 /** Error    each partial sum is one of float32, rounded at every step in order of n */

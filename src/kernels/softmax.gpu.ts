@@ -3,31 +3,52 @@
  *
  * Error    float32 at every step: sums of n terms are off by n · 2⁻²⁴ of their size
  */
-import type { GpuCall, GpuForm, Source, Stage } from "../gpu/form.ts";
+import type { Four, Gather, GpuCall, GpuForm, Source, Stage } from "../gpu/form.ts";
 import type { LossAttrs } from "./crossEntropy.ts";
-import { divide } from "./gather.gpu.ts";
+import { divide, eachOfFour } from "./gather.gpu.ts";
 import type { NormAttrs } from "./norm.ts";
 import type { Rows, Shares } from "./softmax.ts";
 
-/** A stage of one number a row: `before`, a loop over the n elements with `at` as their index, and what it gives. */
-function perRow<A>(
-  rows: number,
-  n: number,
-  text: (call: GpuCall<A>) => { before: string; each: string; result: string; numbers?: Record<string, number> },
-): Stage<A> {
+/** Whether rows of n are read in fours: their starts allow it, and one of the arrays lies so. */
+const readInFours = (n: number, sources: Iterable<Source>): boolean =>
+  n % 4 === 0 && [...sources].some((x) => x.fours === true);
+
+interface RowText {
+  /** Statements before the loop; `i` is the row, `start` the flat index of its first element. */
+  readonly before: string;
+  /** What the names in `each` stand for: the element of each of these arrays. */
+  readonly reads: Readonly<Record<string, Source>>;
+  /** Statements for one element. */
+  readonly each: string;
+  readonly result: string;
+  readonly numbers?: Readonly<Record<string, number>>;
+}
+
+/** A stage of one number a row, from a walk over its n elements. */
+function perRow<A>(rows: number, n: number, text: (call: GpuCall<A>) => RowText): Stage<A> {
   return {
     length: rows,
     gather(call) {
-      const { before, each, result, numbers } = text(call);
+      const { before, reads, each, result, numbers } = text(call);
+      const inFours = readInFours(n, Object.values(reads));
+      const fours = Object.entries(reads).map(([name, x]): [string, Four] => [
+        name,
+        inFours ? x.four(`${name}Four`, "at") : { text: "", parts: [x.at("at")] },
+      ]);
+      const steps = eachOfFour(each, (cell) =>
+        Object.fromEntries(fours.map(([name, { parts }]) => [name, parts[cell] ?? ""])),
+      ).slice(0, inFours ? 4 : 1);
       return {
-        numbers: { n, ...numbers },
+        numbers: { n, steps: inFours ? n / 4 : n, ...numbers },
         turns: n,
         body: `
   let start = i * n;
-  let end = start + n;
+  let first = i * steps;
+  let end = first + steps;
   ${before}
-  for (let at = start; at < end; at += 1) {
-    ${each}
+  for (let at = first; at < end; at += 1) {
+    ${fours.map(([, four]) => four.text).join(" ")}
+    ${steps.join("\n    ")}
   }
   return ${result};`,
       };
@@ -35,10 +56,52 @@ function perRow<A>(
   };
 }
 
+interface CellText {
+  readonly n: number;
+  /** What the names in `text` stand for: the element of each of these arrays. */
+  readonly reads: Readonly<Record<string, Source>>;
+  /** Statements that rows have in common: `r` is the row. */
+  readonly shared: string;
+  /** Statements that declare y, the cell; `c` is its column. */
+  readonly text: string;
+  readonly numbers?: Readonly<Record<string, number>>;
+}
+
+/** The cells of rows, one a thread, or four where they lie so. */
+function cellsOf<A>(textOf: (call: GpuCall<A>) => CellText): Pick<GpuForm<A>, "gather" | "fours"> {
+  const make = (call: GpuCall<A>, inFours: boolean): Gather => {
+    const { n, reads, shared, text, numbers } = textOf(call);
+    const fours = Object.entries(reads).map(([name, x]): [string, Four] => [
+      name,
+      inFours ? x.four(`${name}Four`, "i") : { text: `let ${name}One = ${x.at("i")};`, parts: [`${name}One`] },
+    ]);
+    const cells = eachOfFour(text, (cell) => ({
+      ...Object.fromEntries(fours.map(([name, { parts }]) => [name, parts[cell] ?? ""])),
+      c: inFours ? `(4 * group + ${cell})` : "group",
+    })).slice(0, inFours ? 4 : 1);
+    return {
+      numbers: { width: inFours ? n / 4 : n, ...numbers },
+      body: `${divide("r", "group", "i", "width")}
+  ${shared}
+  ${fours.map(([, four]) => four.text).join("\n  ")}
+  ${cells.join("\n  ")}
+  return ${inFours ? "[y_0, y_1, y_2, y_3]" : "y_0"};`,
+    };
+  };
+  return {
+    gather: (call) => make(call, false),
+    fours(call) {
+      const { n, reads } = textOf(call);
+      return readInFours(n, Object.values(reads)) ? make(call, true) : null;
+    },
+  };
+}
+
 const maxima = <A>(rows: number, n: number, of = 0): Stage<A> =>
   perRow(rows, n, ({ inputs }) => ({
     before: `let m = ${inputs[of].at("start")};`,
-    each: `m = Math.max(m, ${inputs[of].at("at")});`,
+    reads: { x: inputs[of] },
+    each: "m = Math.max(m, x);",
     result: "m",
   }));
 
@@ -46,7 +109,8 @@ const maxima = <A>(rows: number, n: number, of = 0): Stage<A> =>
 const exponentials = <A>(rows: number, n: number, of = 0): Stage<A> =>
   perRow(rows, n, ({ inputs, stages: [m] }) => ({
     before: `let m = ${m.at("i")};\n  let sum = 0;`,
-    each: `sum += Math.exp(${inputs[of].at("at")} - m);`,
+    reads: { x: inputs[of] },
+    each: "sum += Math.exp(x - m);",
     result: "sum",
   }));
 
@@ -55,29 +119,23 @@ const rowOf = (length: number, n: number): number => (n === 0 ? 0 : length / n);
 export const softmaxGather: GpuForm<Shares> = {
   stages: ({ attrs: { n }, length }) => [maxima(rowOf(length, n), n), exponentials(rowOf(length, n), n)],
   // In a row with +∞ every share is NaN: m is ∞, and ∞ − ∞ is in the sum. In the limit the finite ones have 0.
-  gather: ({ attrs: { n, limit = false }, inputs: [x], stages: [m, sum] }) => ({
-    numbers: { n, ...(limit && { top: 3.4028234663852886e38 }) },
-    body: `${divide("r", "c", "i", "n")}
-  let v = ${x.at("i")};
-  let y = Math.exp(v - ${m.at("r")}) / ${sum.at("r")};${
-    limit
-      ? `
-  if (v <= top && ${m.at("r")} > top) {
-    y = 0;
-  }`
-      : ""
-  }
-  return y;`,
-  }),
+  ...cellsOf(({ attrs: { n, limit = false }, inputs: [x], stages: [m, sum] }) => ({
+    n,
+    numbers: { ...(limit && { top: 3.4028234663852886e38 }) },
+    reads: { x },
+    shared: `let m = ${m.at("r")};\n  let sum = ${sum.at("r")};`,
+    text: `let y = Math.exp(x - m) / sum;${limit ? "\n  if (x <= top && m > top) {\n    y = 0;\n  }" : ""}`,
+  })),
 };
 
 export const logSoftmaxGather: GpuForm<Rows> = {
   stages: ({ attrs: { n }, length }) => [maxima(rowOf(length, n), n), exponentials(rowOf(length, n), n)],
-  gather: ({ attrs: { n }, inputs: [x], stages: [m, sum] }) => ({
-    numbers: { n },
-    body: `${divide("r", "c", "i", "n")}
-  return ${x.at("i")} - ${m.at("r")} - Math.log(${sum.at("r")});`,
-  }),
+  ...cellsOf(({ attrs: { n }, inputs: [x], stages: [m, sum] }) => ({
+    n,
+    reads: { x },
+    shared: `let m = ${m.at("r")};\n  let sum = Math.log(${sum.at("r")});`,
+    text: "let y = x - m - sum;",
+  })),
 };
 
 export const logsumexpGather: GpuForm<Rows> = {
@@ -89,37 +147,42 @@ export const softmaxBackwardGather: GpuForm<Rows> = {
   stages: ({ attrs: { n }, length }) => [
     perRow(rowOf(length, n), n, ({ inputs: [g, y] }) => ({
       before: "let sum = 0;",
-      each: `sum += ${g.at("at")} * ${y.at("at")};`,
+      reads: { g, p: y },
+      each: "sum += g * p;",
       result: "sum",
     })),
   ],
-  gather: ({ attrs: { n }, inputs: [g, y], stages: [along] }) => ({
-    numbers: { n },
-    body: `${divide("r", "c", "i", "n")}
-  return ${y.at("i")} * (${g.at("i")} - ${along.at("r")});`,
-  }),
+  ...cellsOf(({ attrs: { n }, inputs: [g, y], stages: [along] }) => ({
+    n,
+    reads: { g, p: y },
+    shared: `let along = ${along.at("r")};`,
+    text: "let y = p * (g - along);",
+  })),
 };
 
 export const logSoftmaxBackwardGather: GpuForm<Rows> = {
   stages: ({ attrs: { n }, length }) => [
     perRow(rowOf(length, n), n, ({ inputs: [g] }) => ({
       before: "let sum = 0;",
-      each: `sum += ${g.at("at")};`,
+      reads: { g },
+      each: "sum += g;",
       result: "sum",
     })),
   ],
-  gather: ({ attrs: { n }, inputs: [g, y], stages: [total] }) => ({
-    numbers: { n },
-    body: `${divide("r", "c", "i", "n")}
-  return ${g.at("i")} - Math.exp(${y.at("i")}) * ${total.at("r")};`,
-  }),
+  ...cellsOf(({ attrs: { n }, inputs: [g, y], stages: [total] }) => ({
+    n,
+    reads: { g, l: y },
+    shared: `let total = ${total.at("r")};`,
+    text: "let y = g - Math.exp(l) * total;",
+  })),
 };
 
 /** The mean of each row of an input, or 0 where nothing is to be centred. */
 const means = (rows: number, D: number, centre: boolean, of: number): Stage<NormAttrs> =>
   perRow(rows, D, ({ inputs }) => ({
     before: "let sum = 0;",
-    each: `sum += ${inputs[of].at("at")};`,
+    reads: { x: inputs[of] },
+    each: "sum += x;",
     result: centre ? "sum / n" : "0 * sum",
   }));
 
@@ -128,7 +191,8 @@ const scales = (rows: number, D: number, eps: number, of: number, meanAt: number
   perRow(rows, D, ({ inputs, stages }) => ({
     numbers: { eps },
     before: `let mean = ${stages[meanAt].at("i")};\n  let sum = 0;`,
-    each: `let v = ${inputs[of].at("at")} - mean;\n    sum += v * v;`,
+    reads: { x: inputs[of] },
+    each: "let v = x - mean;\n    sum += v * v;",
     result: "1 / Math.sqrt(sum / n + eps)",
   }));
 
@@ -137,11 +201,12 @@ export const normalizeGather: GpuForm<NormAttrs> = {
     means(rowOf(length, D), D, centre, 0),
     scales(rowOf(length, D), D, eps, 0, 0),
   ],
-  gather: ({ attrs: { D }, inputs: [x], stages: [mean, scale] }) => ({
-    numbers: { D },
-    body: `${divide("r", "c", "i", "D")}
-  return (${x.at("i")} - ${mean.at("r")}) * ${scale.at("r")};`,
-  }),
+  ...cellsOf(({ attrs: { D }, inputs: [x], stages: [mean, scale] }) => ({
+    n: D,
+    reads: { x },
+    shared: `let mean = ${mean.at("r")};\n  let scale = ${scale.at("r")};`,
+    text: "let y = (x - mean) * scale;",
+  })),
 };
 
 export const normalizeBackwardGather: GpuForm<NormAttrs> = {
@@ -153,17 +218,21 @@ export const normalizeBackwardGather: GpuForm<NormAttrs> = {
       scales(rows, D, eps, 1, 0),
       perRow(rows, D, ({ inputs: [g, x], stages: [mean, , scale] }) => ({
         before: `let mean = ${mean.at("i")};\n  let scale = ${scale.at("i")};\n  let sum = 0;`,
-        each: `sum += ${g.at("at")} * (${x.at("at")} - mean);`,
+        reads: { g, x },
+        each: "sum += g * (x - mean);",
         result: "sum / n * scale * scale",
       })),
     ];
   },
-  gather: ({ attrs: { D }, inputs: [g, x], stages: [meanX, meanG, scale, along] }) => ({
-    numbers: { D },
-    body: `${divide("r", "c", "i", "D")}
-  let v = ${x.at("i")} - ${meanX.at("r")};
-  return (${g.at("i")} - ${meanG.at("r")} - v * ${along.at("r")}) * ${scale.at("r")};`,
-  }),
+  ...cellsOf(({ attrs: { D }, inputs: [g, x], stages: [meanX, meanG, scale, along] }) => ({
+    n: D,
+    reads: { g, x },
+    shared: `let meanX = ${meanX.at("r")};
+  let meanG = ${meanG.at("r")};
+  let scale = ${scale.at("r")};
+  let along = ${along.at("r")};`,
+    text: "let y = (g - meanG - (x - meanX) * along) * scale;",
+  })),
 };
 
 /** Whether a row counts, and its target. */
@@ -198,18 +267,40 @@ export const crossEntropyGather: GpuForm<LossAttrs> = {
 /** Error    at the target the difference p − q is one of float32 numbers: off by 2⁻²³ · |g| */
 export const crossEntropyBackwardGather: GpuForm<LossAttrs> = {
   stages: ({ attrs: { C }, inputs: [g] }) => [maxima(g.length, C, 1), exponentials(g.length, C, 1)],
-  gather: ({ attrs: { C, ignoreIndex, smoothing }, inputs: [g, x, targets], stages: [m, sum] }) => ({
-    numbers: { C, ignoreIndex, hot: 1 - smoothing, floor: smoothing / C },
-    body: `${divide("r", "c", "i", "C")}
-  ${target(targets, "r")}
-  let y = 0;
+  ...cellsOf(({ attrs: { C, ignoreIndex, smoothing }, inputs: [g, x, targets], stages: [m, sum] }) => ({
+    n: C,
+    numbers: { ignoreIndex, hot: 1 - smoothing, floor: smoothing / C },
+    reads: { x },
+    shared: `${target(targets, "r")}
+  let m = ${m.at("r")};
+  let sum = ${sum.at("r")};
+  let own = ${g.at("r")};`,
+    text: `let y = 0;
   if (t < ignoreIndex || t > ignoreIndex) {
     let q = floor;
     if (t === c) {
       q += hot;
     }
-    y = ${g.at("r")} * (Math.exp(${x.at("i")} - ${m.at("r")}) / ${sum.at("r")} - q);
+    y = own * (Math.exp(x - m) / sum - q);
+  }`,
+  })),
+};
+
+/** q of nllLoss: smoothing / C everywhere, the rest at the target, 0 in rows to ignore. */
+export const targetsGather: GpuForm<LossAttrs> = {
+  gather: ({ attrs: { C, ignoreIndex, smoothing }, inputs: [targets] }) => ({
+    numbers: { C, ignoreIndex, hot: 1 - smoothing, floor: smoothing / C },
+    body: `${divide("r", "c", "i", "C")}
+  ${target(targets, "r")}
+  let y = floor;
+  if (t === c) {
+    y += hot;
+  }
+  if (t === ignoreIndex) {
+    y = 0;
   }
   return y;`,
   }),
+  checked: [0],
+  checksRange: true,
 };

@@ -207,6 +207,9 @@ const spans = [
   { outer: 3, n: 4, inner: 2 },
   { outer: 2, n: 1, inner: 7 },
   { outer: 2, n: 2000, inner: 3 },
+  { outer: 3, n: 8, inner: 4 },
+  { outer: 2, n: 600, inner: 8 },
+  { outer: 3, n: 700, inner: 1 },
 ];
 
 const moved: Case[] = [
@@ -301,6 +304,8 @@ const rowWidths = [
   { r: 3, n: 5 },
   { r: 1, n: 1 },
   { r: 4, n: 130 },
+  { r: 3, n: 8 },
+  { r: 2, n: 132 },
 ];
 
 const rowwise: Case[] = rowWidths.flatMap(({ r, n }) => {
