@@ -62,8 +62,8 @@ export interface GpuForm<A> {
   /** What makes the output; null where the loops have to. */
   readonly gather: (call: GpuCall<A>) => Gather | null;
   /**
-   * What makes four neighbouring cells in one thread, as `return [y0, y1, y2, y3]`. Asked for floats alone, where their number
-   * is a multiple of four. Null where `gather` does better.
+   * What makes four neighbouring cells in one thread, as `return [y0, y1, y2, y3]`. Asked where their number is a
+   * multiple of four. Null where `gather` does better.
    */
   readonly fours?: (call: GpuCall<A>) => Gather | null;
   /** Launches before that. */

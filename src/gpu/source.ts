@@ -148,9 +148,8 @@ export function plan<A>(
     launches.push(launch);
     made.push({ length, dtype: "float32", fours });
   }
-  const couldBeFours = output.dtype === "float32" && output.length % 4 === 0;
   const last =
-    (form.fours && couldBeFours && launchOf(form.fours, call, [inputs, made], layout, true)) ||
+    (form.fours && output.length % 4 === 0 && launchOf(form.fours, call, [inputs, made], layout, true)) ||
     launchOf(form.gather, call, [inputs, made], layout, false);
   return last && [...launches, last];
 }
