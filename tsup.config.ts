@@ -2,7 +2,14 @@ import { defineConfig } from "tsup";
 
 export default defineConfig({
   // One entry for each entry point in package.json's "exports".
-  entry: { index: "src/index.ts", report: "src/report/index.ts", laws: "src/laws/index.ts", gpu: "src/gpu/index.ts" },
+  entry: {
+    index: "src/index.ts",
+    report: "src/report/index.ts",
+    laws: "src/laws/index.ts",
+    routers: "src/routers/index.ts",
+    io: "src/io/index.ts",
+    gpu: "src/gpu/index.ts",
+  },
   format: ["esm", "cjs"],
   target: "es2022",
   // Without shared chunks, each CommonJS entry would carry its own copy of Tensor.

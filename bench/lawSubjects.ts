@@ -13,9 +13,13 @@ import {
   topKRouter,
 } from "../src/index.ts";
 import type { CheckLossOptions, CheckRouterOptions, RoutingLoss } from "../src/laws/index.ts";
+import { deepSeekV3Router, sequenceBalance } from "../src/routers/index.ts";
 
 /** A router whose overflow asks for another expert competes for room, so these are not promised of it. */
 const COMPETES = ["first choice first", "ties", "tokens in another order", "no look ahead"];
+
+/** A router of groups cares which experts are neighbours, and passes over the best where its group is closed. */
+const GROUPED = ["first choice first", "ties", "experts by another name"];
 
 export const routers: readonly (readonly [name: string, router: Router, options?: CheckRouterOptions])[] = [
   ["topKRouter()", topKRouter()],
@@ -39,12 +43,20 @@ export const routers: readonly (readonly [name: string, router: Router, options?
   ],
   ["expertChoiceRouter()", expertChoiceRouter()],
   ["expertChoiceRouter({ capacityFactor: 1 })", expertChoiceRouter({ capacityFactor: 1 })],
+  ["deepSeekV3Router({ k: 2 })", deepSeekV3Router({ numExperts: 4, k: 2 }), { numExperts: 4 }],
+  ["… scale: 2.5", deepSeekV3Router({ numExperts: 4, k: 2, scale: 2.5 }), { numExperts: 4 }],
+  [
+    "… numGroups: 2, groupTopK: 1",
+    deepSeekV3Router({ numExperts: 4, k: 2, numGroups: 2, groupTopK: 1 }),
+    { numExperts: 4, except: GROUPED },
+  ],
   ["hashRouter()", hashRouter(), { context: (T) => ({ tokenIds: arange(T, { dtype: "int32" }) }) }],
   ["randomRouter({ k: 2 })", randomRouter({ k: 2 })],
 ];
 
 export const losses: readonly (readonly [name: string, loss: RoutingLoss, options?: CheckLossOptions])[] = [
   ["losses.balance", (routing) => routing.losses.balance],
+  ["sequenceBalance", (routing) => sequenceBalance(routing, { numSequences: 1 })],
 ];
 
 export const ops: readonly (readonly [name: string, op: (x: Tensor) => Tensor, linear?: boolean])[] = [

@@ -82,7 +82,7 @@ export { type AttentionOptions, MultiHeadAttention, type PaddingMask, rotate } f
 export { RMSNorm, Transformer, type TransformerMoE, type TransformerOptions } from "./nn/transformer.ts";
 
 // Optimisers
-export { Optimizer, type ParameterGroup, type ParameterList } from "./optim/optimizer.ts";
+export { Optimizer, type ParameterGroup, type ParameterList, type ParameterState } from "./optim/optimizer.ts";
 export { SGD, type SGDOptions } from "./optim/sgd.ts";
 export { NormalizedGD, type NormalizedGDOptions } from "./optim/normalizedGD.ts";
 export { Adam, type AdamOptions, AdamW } from "./optim/adam.ts";

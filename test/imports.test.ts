@@ -20,7 +20,7 @@ const order = [
   ["create.ts"],
   ["routing/"],
   ["nn/", "optim/"],
-  ["report/", "io/", "laws/", "gpu/"],
+  ["report/", "routers/", "io/", "laws/", "gpu/"],
   ["index.ts"],
 ];
 

@@ -38,8 +38,9 @@ export const gateLaws: readonly Law<RouterSubject>[] = [
   },
   {
     name: "gates follow the rule",
-    statement: "A gate is the score of its slot; normalised ones are divided by the sum over the token's asked slots.",
-    formula: "gate = p, or p / Σ_asked p = softmax of the chosen logits",
+    statement:
+      "A gate is the score of its slot; normalised ones are divided by the sum over the token's asked slots; the rule's scale multiplies both.",
+    formula: "gate = scale · p, or scale · p / Σ_asked p = scale · softmax of the chosen logits",
     source: "Shazeer et al. 2017, Eq. 3 to 5; Zhou et al. 2022, Section 3.2 (not normalised)",
     property: (subject) =>
       subject.onLogits(subject.logits(), (logits, routing) => {
@@ -60,7 +61,7 @@ export const gateLaws: readonly Law<RouterSubject>[] = [
           const plain = (slot: Slot): number =>
             rule.score === "softmax" ? probs.data[token * E + slot.expert] : Math.exp(logScore(slot));
           for (const slot of slots.filter((s) => s.granted)) {
-            const expected = rule.normalize ? share(slot) / total : plain(slot);
+            const expected = (rule.normalize ? share(slot) / total : plain(slot)) * (rule.scale ?? 1);
             must(
               near(slot.gate, expected),
               () => `token ${token}, expert ${slot.expert}: gate ${slot.gate}, expected ${expected}`,
@@ -139,7 +140,8 @@ export const gateLaws: readonly Law<RouterSubject>[] = [
           for (let t = 0; t < T; t++) {
             const exps = Array.from(logits.data.subarray(t * E, (t + 1) * E), Math.exp);
             const total = exps.reduce((a, b) => a + b, 0);
-            const mixture = exps.reduce((sum, x, e) => sum + (x / total) * h.data[t * E + e], 0);
+            const sum = exps.reduce((part, x, e) => part + (x / total) * h.data[t * E + e], 0);
+            const mixture = sum * (rule.scale ?? 1);
             must(near(y.data[t], mixture), () => `token ${t}: combine gives ${y.data[t]}, the mixture is ${mixture}`);
           }
         },

@@ -20,7 +20,7 @@ export const checkShare = (op: string, argument: string, p: unknown): void =>
  */
 export class Dropout extends Module {
   readonly p: number;
-  readonly #rng: Generator | undefined;
+  readonly rng: Generator | undefined;
 
   constructor(p = 0.5, options: { rng?: Generator | undefined } = {}) {
     super();
@@ -28,7 +28,7 @@ export class Dropout extends Module {
     checkShare("Dropout", "p", p);
     if (options.rng !== undefined) checkGenerator("Dropout", options.rng);
     this.p = p;
-    this.#rng = options.rng?.fork("dropout");
+    this.rng = options.rng?.fork("dropout");
   }
 
   forward(x: Tensor, options: { rng?: Generator | undefined } = {}): Tensor {
@@ -37,7 +37,7 @@ export class Dropout extends Module {
     checkOptions("Dropout", options, ["rng"]);
     if (options.rng !== undefined) checkGenerator("Dropout", options.rng);
     if (!this.training || this.p === 0) return x;
-    const rng = options.rng ?? this.#rng ?? defaultGenerator();
+    const rng = options.rng ?? this.rng ?? defaultGenerator();
     const mask = allocate(x.dtype, x.size);
     const kept = 1 / (1 - this.p);
     for (let i = 0; i < mask.length; i++) mask[i] = rng.uniform() < this.p ? 0 : kept;

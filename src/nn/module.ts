@@ -1,5 +1,4 @@
 /** Module: a tree of parameters with names. */
-import { hostValue } from "../device/storage.ts";
 import { checkBoolean, checkTensor, isTensor, rangeError, show, typeError } from "../errors.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -56,7 +55,8 @@ export abstract class Module {
     if (unknown.length > 0)
       throw rangeError(op, "the dict", `unknown ${unknown.join(", ")}`, "names of the module only");
     for (const [name, x] of own) checkEntry(op, name, dict[name], x);
-    for (const [name, x] of own) x.assign(hostValue(dict[name].data.slice(), x.shape));
+    // An op, since it copies on every device.
+    for (const [name, x] of own) x.assign(dict[name].detach().mul(1));
   }
 
   /** Switches this module and all inside to training, or with false to evaluation. Gives itself back. */

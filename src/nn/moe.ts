@@ -160,7 +160,8 @@ export class MoE extends Module {
   readonly shared: FeedForward | null;
   readonly route: Router;
   readonly jitter: number;
-  readonly #rng: Generator | undefined;
+  /** Where noise of the router and jitter come from. */
+  readonly rng: Generator | undefined;
 
   constructor(options: MoEOptions) {
     super();
@@ -189,7 +190,7 @@ export class MoE extends Module {
     const width = numShared * hidden;
     this.shared = numShared === 0 ? null : new FeedForward({ dim, hidden: width, activation, bias, dtype, rng });
     this.jitter = jitter;
-    this.#rng = rng?.fork("noise");
+    this.rng = rng?.fork("noise");
   }
 
   forward(x: Tensor, options: MoEForwardOptions = {}): MoEOutput {
@@ -219,7 +220,7 @@ export class MoE extends Module {
   /** x, or x times noise of its own: the router's input alone, since the experts are to see x itself. */
   #jittered(x: Tensor, given: Generator | undefined): Tensor {
     if (!this.training || this.jitter === 0) return x;
-    const noise = rand(x.shape, { dtype: x.dtype, rng: given ?? this.#rng });
+    const noise = rand(x.shape, { dtype: x.dtype, rng: given ?? this.rng });
     return x.mul(noise.mul(2).sub(1).mul(this.jitter).add(1));
   }
 
@@ -228,7 +229,7 @@ export class MoE extends Module {
     const T = x.shape[0];
     const routing = this.route(logits, {
       training: this.training,
-      rng: rng ?? this.#rng,
+      rng: rng ?? this.rng,
       mask,
       tokenIds: tokenIds === undefined ? undefined : flatIds(tokenIds, T),
       x,

@@ -18,11 +18,7 @@ export interface AdamOptions {
 type Settings = { lr: number; betas: readonly [number, number]; eps: number; weightDecay: number };
 
 /** Running means and the number of steps, of one parameter. */
-interface State {
-  readonly m: Tensor;
-  readonly v: Tensor;
-  readonly t: number;
-}
+type State = { readonly m: Tensor; readonly v: Tensor; readonly t: number };
 
 function check(op: string, settings: Settings): void {
   checkRates(op, settings);
@@ -35,8 +31,6 @@ function check(op: string, settings: Settings): void {
 }
 
 abstract class AdamBase extends Optimizer<Settings> {
-  readonly #states = new WeakMap<Tensor, State>();
-
   constructor(op: string, decay: number, params: ParameterList<Settings>, options: AdamOptions) {
     checkOptions(op, options, ["lr", "betas", "eps", "weightDecay"]);
     const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = decay } = options;
@@ -45,11 +39,11 @@ abstract class AdamBase extends Optimizer<Settings> {
 
   /** One step of p along g; p is first multiplied by `keep`. */
   protected move(p: Tensor, g: Tensor, keep: number, { lr, betas: [beta1, beta2], eps }: Settings): void {
-    const before = this.#states.get(p) ?? { m: p.zerosLike(), v: p.zerosLike(), t: 0 };
+    const before = (this.state.get(p) as State | undefined) ?? { m: p.zerosLike(), v: p.zerosLike(), t: 0 };
     const t = before.t + 1;
     const m = runUpdate(blendKernel, [before.m, g], { p: beta1, q: 1 - beta1 });
     const v = runUpdate(secondMomentKernel, [before.v, g], { beta: beta2 });
-    this.#states.set(p, { m, v, t });
+    this.state.set(p, { m, v, t });
     // Nobody else has seen the old means.
     before.m.storage.free?.();
     before.v.storage.free?.();

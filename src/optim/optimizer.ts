@@ -21,6 +21,9 @@ export type ParameterGroup<S> = { params: readonly Tensor[] } & { [K in keyof S]
 /** A list of parameters, or of groups with settings of their own. */
 export type ParameterList<S> = readonly Tensor[] | readonly ParameterGroup<S>[];
 
+/** What an optimiser remembers of a parameter from one step to the next, by name: running means, the number of steps. */
+export type ParameterState = Readonly<Record<string, Tensor | number>>;
+
 /** A group as an optimiser keeps it: a list of its own, with every setting filled in. */
 export type Group<S> = { params: readonly Tensor[] } & S;
 
@@ -33,6 +36,8 @@ export type Group<S> = { params: readonly Tensor[] } & S;
  */
 export abstract class Optimizer<S extends { lr: number }> {
   readonly groups: Group<S>[];
+  /** By parameter; without an entry until its first step. What a checkpoint writes down; the next step may free its tensors. */
+  readonly state = new WeakMap<Tensor, ParameterState>();
   readonly #checkGroups: () => void;
 
   constructor(op: string, params: ParameterList<S>, defaults: S, check: (op: string, group: Group<S>) => void) {
@@ -89,7 +94,7 @@ function groupsOf<S>(op: string, params: ParameterList<S>, defaults: S): Group<S
     checkOptions(op, group, ["params", ...Object.keys(defaults as object)], "a group");
     if (!Array.isArray(group.params)) throw typeError(op, "params of a group", show(group.params), "a list");
     const given = Object.entries(group).filter(([, value]) => value !== undefined);
-    const full = Object.entries({ ...defaults, ...Object.fromEntries(given) });
+    const full = [...Object.entries(defaults as object), ...given];
     return Object.fromEntries(
       full.map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]),
     ) as Group<S>;

@@ -70,7 +70,8 @@ const checkStep = (op: string, step: unknown): void => checkInteger(op, "step", 
 export class LRScheduler {
   readonly #groups: { group: { lr: number }; base: number }[];
   readonly #schedule: Schedule;
-  #step = 0;
+  /** How often step() was called; a checkpoint that is read sets it. */
+  numSteps = 0;
 
   constructor(optimizer: Optimizer<{ lr: number }>, schedule: Schedule) {
     if (!Array.isArray(optimizer?.groups)) throw typeError("LRScheduler", "optimizer", show(optimizer), "an optimiser");
@@ -86,19 +87,19 @@ export class LRScheduler {
   }
 
   step(): void {
-    this.#step++;
+    this.numSteps++;
     this.#apply();
   }
 
   #apply(): void {
-    const factor = this.#schedule(this.#step);
+    const factor = this.#schedule(this.numSteps);
     checkNumber(
       "LRScheduler",
       "the schedule",
       factor,
       "a factor of at least 0",
       (x) => x >= 0,
-      `at step ${this.#step}`,
+      `at step ${this.numSteps}`,
     );
     for (const { group, base } of this.#groups) group.lr = base * factor;
   }

@@ -39,8 +39,6 @@ function check(op: string, settings: Settings): void {
  * Source   torch.optim.SGD: names, defaults and trajectory
  */
 export class SGD extends Optimizer<Settings> {
-  readonly #momenta = new WeakMap<Tensor, Tensor>();
-
   constructor(params: ParameterList<Settings>, options: SGDOptions = {}) {
     checkOptions("SGD", options, ["lr", "momentum", "dampening", "weightDecay", "nesterov"]);
     const { lr = 1e-3, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false } = options;
@@ -50,9 +48,9 @@ export class SGD extends Optimizer<Settings> {
   protected update(p: Tensor, g: Tensor, { lr, momentum, dampening, weightDecay, nesterov }: Settings): void {
     let d = weightDecay === 0 ? g : runUpdate(blendKernel, [g, p], { p: 1, q: weightDecay });
     if (momentum !== 0) {
-      const before = this.#momenta.get(p);
+      const before = this.state.get(p)?.b as Tensor | undefined;
       const b = before === undefined ? d : runUpdate(blendKernel, [before, d], { p: momentum, q: 1 - dampening });
-      this.#momenta.set(p, b.detach());
+      this.state.set(p, { b: b.detach() });
       d = nesterov ? runUpdate(blendKernel, [d, b], { p: 1, q: momentum }) : b;
     }
     p.assign(runUpdate(blendKernel, [p, d], { p: 1, q: -lr }));

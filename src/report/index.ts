@@ -7,6 +7,7 @@
 // Charts
 export type { ChartOptions, Mark, Series } from "./axes.ts";
 export { barChart, histogram } from "./barChart.ts";
+export { CollapseAlarm, type CollapseAlarmOptions, type CollapseState, type CollapseStatus } from "./collapse.ts";
 // Pages
 export { colouredText } from "./colouredText.ts";
 export type { Normalize } from "./heatMap.ts";
@@ -31,6 +32,16 @@ export type { EntropyOfExperts, LabelReport, RoutingReport } from "./statistics.
 export { loadOf, routingReport } from "./statistics.ts";
 export { escapeHtml } from "./svg.ts";
 export { reportText } from "./text.ts";
+// Time-lapse
+export type { Snapshot, TimeLapse } from "./timeLapse.ts";
+export {
+  loadOverTime,
+  routerSaturation,
+  saturationOverTime,
+  specializationOverTime,
+  timeLapse,
+  timeLapseSections,
+} from "./timeLapse.ts";
 // Words and terminal text
 export type { Blocks, TopLabel } from "./words.ts";
 export { blocksOf, caveats, topLabels, verdict } from "./words.ts";

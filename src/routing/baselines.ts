@@ -21,7 +21,7 @@ import type { Tensor } from "../tensor.ts";
 import { checkContext } from "./check.ts";
 import { routerInput } from "./input.ts";
 import { type GateRule, integers, type Router } from "./record.ts";
-import { choiceMajor, routeChoices } from "./tokenChoice.ts";
+import { checkExperts, choiceMajor, routeChoices } from "./tokenChoice.ts";
 
 const rule: GateRule = { score: "one", normalize: true, balanceOver: "choices", choiceBy: "token" };
 
@@ -93,9 +93,9 @@ export function randomRouter(options: { k?: number | undefined; seed?: number | 
     const { training = false, rng, mask } = checkContext(op, ctx);
     const input = routerInput(op, logits, mask);
     const [n, E] = input.keptLogits.shape;
-    if (k > E) throw rangeError(op, "k", String(k), `at most ${E}`, "the number of experts");
+    checkExperts(op, k, E);
     const source = training ? (rng ?? defaultGenerator()) : new Generator(seed);
-    const rows = Int32Array.from({ length: n * k });
+    const rows = new Int32Array(n * k);
     for (let t = 0; t < n; t++) rows.set(source.permutation(E).subarray(0, k), t * k);
     const expertOf = choiceMajor(integers(logits, rows).reshape([n, k]));
     return routeChoices(input, { router: op, rule, capacity: n, expertOf, n });

@@ -88,7 +88,7 @@ export function checkAssignments(assignments: Assignments, T: number, E: number,
   }
 }
 
-const RULES: { readonly [K in keyof GateRule]: readonly GateRule[K][] } = {
+const RULES: { readonly [K in keyof Omit<GateRule, "scale">]: readonly GateRule[K][] } = {
   score: ["softmax", "sigmoid", "one"],
   normalize: [true, false],
   balanceOver: ["choices", "first choices"],
@@ -96,7 +96,8 @@ const RULES: { readonly [K in keyof GateRule]: readonly GateRule[K][] } = {
 };
 
 function checkRule(op: string, rule: GateRule): void {
-  checkOptions(op, rule, Object.keys(RULES), "rule");
+  checkOptions(op, rule, [...Object.keys(RULES), "scale"], "rule");
+  checkNumber(op, "rule.scale", rule.scale ?? 1, "a number above 0", (x) => x > 0);
   for (const [name, allowed] of Object.entries(RULES)) {
     const value: unknown = rule[name as keyof GateRule];
     if ((allowed as readonly unknown[]).includes(value)) continue;
@@ -115,7 +116,7 @@ export function checkDecided(op: string, decided: Decided, logits: Tensor): void
   const [T, E] = logits.shape;
   const { router, capacity, rule, keptTokens, noise = null, tokenOfSlot } = decided;
   if (typeof router !== "string") throw typeError(op, "router", show(router), "a name");
-  checkNumber(op, "capacity", capacity, "an integer of at least 0", (c) => Number.isInteger(c) && c >= 0);
+  checkInteger(op, "capacity", capacity, 0, Infinity);
   checkRule(op, rule);
   checkTensor(op, "tokenOfSlot", tokenOfSlot);
   checkSlotMaps(op, "", decided, T, E, tokenOfSlot.size);

@@ -8,7 +8,7 @@
  *   granted     slots s < offsets[E]: sorted by expert, then choice, then token, so each expert's are neighbours.
  *   tail        the rest, in the same order: asked for and dropped, since an expert was full.
  */
-import type { DType } from "../device/kernel.ts";
+import { allocate } from "../device/kernel.ts";
 import { hostValue } from "../device/storage.ts";
 import { zeroTail } from "../kernels/dispatch.ts";
 import { bincount, countingSort, invertOrder, offsetsOf, slotKeys } from "../kernels/sort.ts";
@@ -42,6 +42,8 @@ export interface GateRule {
   readonly balanceOver: "choices" | "first choices";
   /** Who chose whom. */
   readonly choiceBy: "token" | "expert";
+  /** What every gate is multiplied by, last of all (DeepSeek-V3). Default 1. */
+  readonly scale?: number | undefined;
 }
 
 export interface Routing extends SlotMaps {
@@ -168,11 +170,11 @@ export function gatesOf(scores: Tensor, maps: SlotMaps): Tensor {
 export function normalizedGatesOf(logScores: Tensor, maps: SlotMaps): Tensor {
   const [T, E] = logScores.shape;
   const perToken = (x: Tensor): Tensor => {
-    const sums = logScores.make(hostValue(zeros(logScores.dtype, T), [T]), null).indexAdd(0, maps.tokenOfSlot, x);
+    const sums = logScores.make(hostValue(allocate(logScores.dtype, T), [T]), null).indexAdd(0, maps.tokenOfSlot, x);
     return sums.indexSelect(0, maps.tokenOfSlot);
   };
-  const counts = logScores.make(hostValue(new Int32Array(T * E), [T * E]), null);
-  const one = logScores.make(hostValue(new Int32Array(maps.tokenOfSlot.size).fill(1), maps.tokenOfSlot.shape), null);
+  const counts = integers(logScores, new Int32Array(T * E));
+  const one = integers(logScores, new Int32Array(maps.tokenOfSlot.size).fill(1));
   const asked = counts.indexAdd(0, maps.tokenOfSlot.mul(E).add(maps.expertOfSlot), one).reshape([T, E]);
   // The lowest finite number stands in for −∞, of which detectAnomaly would complain.
   const lowest = logScores.dtype === "float64" ? -Number.MAX_VALUE : LOWEST_FLOAT32;
@@ -184,8 +186,6 @@ export function normalizedGatesOf(logScores: Tensor, maps: SlotMaps): Tensor {
 }
 
 const LOWEST_FLOAT32 = -(2 ** 128 - 2 ** 104);
-
-const zeros = (dtype: DType, n: number) => (dtype === "float64" ? new Float64Array(n) : new Float32Array(n));
 
 /**
  * Scores of logits [T, E]: `scores` are what gates are made of, `probs` the same as shares of one.
@@ -234,6 +234,7 @@ export function withLogits(decided: Decided, logits: Tensor): Routing {
   const [numTokens, numExperts] = logits.shape;
   const sizes = { numTokens, numExperts, numSlots: tokenOfSlot.size };
   const read = { ...sizes, ...maps, rule, keptTokens, logits, probs };
-  const gate = rule.normalize ? normalizedGatesOf(logScores, maps) : gatesOf(scores, maps);
+  const plain = rule.normalize ? normalizedGatesOf(logScores, maps) : gatesOf(scores, maps);
+  const gate = rule.scale === undefined ? plain : plain.mul(rule.scale);
   return { router, capacity, ...read, noise, gate, losses: lossesOf(read) };
 }

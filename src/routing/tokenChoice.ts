@@ -8,6 +8,7 @@
  * full; what is left over is dropped, and its gate is lost, not given to the others.
  */
 import { arange, defaultGenerator } from "../create.ts";
+import { allocate } from "../device/kernel.ts";
 import { hostValue } from "../device/storage.ts";
 import {
   checkBoolean,
@@ -207,7 +208,8 @@ function checkChoices(op: string, settings: { [K in keyof ChoiceSettings]: unkno
   }
 }
 
-function checkExperts(op: string, k: number, E: number): void {
+/** Throws a RangeError unless there are k experts. */
+export function checkExperts(op: string, k: number, E: number): void {
   if (k > E) throw rangeError(op, "k", String(k), `at most ${E}`, "the number of experts");
 }
 
@@ -293,7 +295,7 @@ export function gshardRouter(options: GShardRouterOptions = {}): Router {
 function luckySeconds(logits: Tensor, indices: Tensor, rng: Generator): Tensor {
   const [n] = indices.shape;
   const g2 = logits.detach().gather(1, indices).softmax().slice({ dim: 1, start: 1 }).reshape([n]);
-  const drawn = g2.dtype === "float64" ? new Float64Array(n) : new Float32Array(n);
+  const drawn = allocate(g2.dtype, n);
   for (let t = 0; t < n; t++) drawn[t] = rng.uniform();
   const lucky = g2.mul(2).gt(logits.make(hostValue(drawn, [n]), null));
   return concat([integers(logits, new Int32Array(n).fill(1)), lucky]);
