@@ -9,6 +9,33 @@ export function refuse(name: string, value: string, expected: string, why = ""):
   throw new UsageError(`--${name} has ${JSON.stringify(value)}, expected ${expected}${why ? ` (${why})` : ""}`);
 }
 
+/** What an option takes: nothing, a value, or a value that may be left out. */
+export type Takes = "nothing" | "a value" | "a value or nothing";
+
+/** The options of a command line by name: what each takes, how that is written, and what --help says. */
+export type OptionTable = Readonly<Record<string, readonly [takes: Takes, value: string, text: string]>>;
+
+/** Names and values; a flag's value is "". */
+export function readArgs(help: OptionTable, args: readonly string[]): Map<string, string> {
+  const names = Object.keys(help).map((name) => `--${name}`);
+  const values = new Map<string, string>();
+  for (let i = 0; i < args.length; i++) {
+    const [, name, joined] = /^--([^=]*)(?:=(.*))?$/s.exec(args[i]) ?? [];
+    if (name === undefined)
+      throw new UsageError(`unknown argument ${JSON.stringify(args[i])}, expected ${names.join(" ")}`);
+    if (!Object.hasOwn(help, name)) throw new UsageError(`unknown option --${name}, expected ${names.join(" ")}`);
+    const [takes, what] = help[name];
+    const next = args[i + 1];
+    const follows = joined === undefined && takes !== "nothing" && next !== undefined && !next.startsWith("--");
+    const value = follows ? next : (joined ?? "");
+    if (follows) i++;
+    if (takes === "nothing" && joined !== undefined) refuse(name, joined, "no value");
+    if (takes === "a value" && value === "") throw new UsageError(`--${name} has no value, expected --${name} ${what}`);
+    values.set(name, value);
+  }
+  return values;
+}
+
 /** Throws unless the file can be written. Better now than when the work is done. */
 export function checkFile(name: string, path: string): string {
   if (name === "json" && path === "-") return path;

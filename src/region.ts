@@ -18,6 +18,9 @@ function collected<T>(fn: () => T): [result: T, filled: Storage[], outer: Storag
   state.filled = filled;
   try {
     return [fn(), filled, outer];
+  } catch (error) {
+    for (const storage of filled) if (!storage.holders) storage.free?.();
+    throw error;
   } finally {
     state.filled = outer;
   }

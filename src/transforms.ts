@@ -206,7 +206,8 @@ function checkCotangents(name: string, list: readonly Cotangent[], count: number
  *
  *   detectAnomaly(() => loss(model, batch).backward())
  *
- * Slow: every result is looked through. It sees host devices only.
+ * Slow: every result is looked through. On a GPU it is read for that, and the error comes with the next read of what
+ * depends on it.
  *
  * Throws   RangeError that names the op and the first bad index; TypeError when fn is no function, or returns a promise
  */

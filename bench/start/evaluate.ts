@@ -1,9 +1,10 @@
 /** Evaluation: held-out bits per character, and what the router did with each window. */
-import { noGrad, type Routing } from "../../src/index.ts";
+import { noGrad, scope } from "../../src/index.ts";
 import { type RoutingReport, routingReport } from "../../src/report/index.ts";
 import { batchOf, type Corpus, dealBatches, type Windows } from "./data.ts";
 import { labelSets } from "./labels.ts";
 import type { CharModel } from "./model.ts";
+import { partsOf, type ReadRouting, readRouting, taken } from "./read.ts";
 
 /** Characters in a coloured piece. */
 const PIECE = 100;
@@ -16,28 +17,30 @@ export interface ColouredPiece {
 }
 
 /** Cross entropy in bits per character, and the routing of every batch. */
-export function evaluate(model: CharModel, windows: Windows, batches: readonly Int32Array[]) {
-  const routings: Routing[] = [];
+export async function evaluate(model: CharModel, windows: Windows, batches: readonly Int32Array[]) {
+  const routings: ReadRouting[] = [];
   let nats = 0;
   let count = 0;
   model.eval();
-  noGrad(() => {
-    for (const chosen of batches) {
-      const { contexts, targets } = batchOf(windows, chosen);
-      const { output, routings: made } = model.forward(contexts);
-      nats += output.crossEntropy(targets, { reduction: "sum" }).item();
-      count += chosen.length;
-      routings.push(...made);
-    }
-  });
+  const lookAt = (chosen: Int32Array) => {
+    const { contexts, targets } = batchOf(windows, chosen);
+    const { output, routings: made } = model.forward(contexts);
+    return { sum: output.crossEntropy(targets, { reduction: "sum" }), made: made.map(partsOf) };
+  };
+  for (const chosen of batches) {
+    const { sum, made } = noGrad(() => scope(() => lookAt(chosen)));
+    nats += (await taken(sum))[0];
+    count += chosen.length;
+    for (const parts of made) routings.push(await readRouting(parts));
+  }
   model.train();
   return { bits: nats / Math.LN2 / count, routings };
 }
 
 /** All held-out windows: bits, what the router did, and coloured pieces; without a router the bits alone. */
-export function evaluateAll(model: CharModel, corpus: Corpus, windows: Windows, batchSize: number) {
+export async function evaluateAll(model: CharModel, corpus: Corpus, windows: Windows, batchSize: number) {
   const batches = dealBatches(windows, batchSize);
-  const { bits, routings } = evaluate(model, windows, batches);
+  const { bits, routings } = await evaluate(model, windows, batches);
   if (routings.length === 0) return { bits, report: null, pieces: [] };
   const order = Int32Array.from(batches.flatMap((chosen) => [...chosen]));
   const report: RoutingReport = routingReport(routings, { labels: labelSets(corpus, windows, order) });
@@ -48,7 +51,7 @@ export function evaluateAll(model: CharModel, corpus: Corpus, windows: Windows, 
 }
 
 /** The expert with the largest gate among those that took each token, −1 for none. */
-function strongestExperts({ numTokens, numExperts, ...routing }: Routing): number[] {
+function strongestExperts({ numTokens, numExperts, ...routing }: ReadRouting): number[] {
   const [slots, ends, experts] = [routing.slotsOfToken.data, routing.tokenOffsets.data, routing.expertOfSlot.data];
   const [gate, granted] = [routing.gate.data, routing.offsets.data[numExperts]];
   return Array.from({ length: numTokens }, (_, t) => {

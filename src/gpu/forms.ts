@@ -5,6 +5,12 @@
 
 import type { Kernel } from "../device/kernel.ts";
 import {
+  countGather,
+  crossEntropyBackwardGather,
+  crossEntropyGather,
+  targetsGather,
+} from "../kernels/crossEntropy.gpu.ts";
+import {
   combineSlotsGather,
   gatherSlotsGather,
   slotDotGather,
@@ -28,6 +34,8 @@ import {
   groupSumsGather,
   matmulGather,
 } from "../kernels/matmul.gpu.ts";
+import { nextBestGather } from "../kernels/nextBest.gpu.ts";
+import { powGather } from "../kernels/pow.gpu.ts";
 import { argmaxGather, cumsumGather, sumGather } from "../kernels/reduce.gpu.ts";
 import {
   concatGather,
@@ -40,9 +48,8 @@ import {
   scatterAddGather,
   stridedGather,
 } from "../kernels/rows.gpu.ts";
+import { sineForms } from "../kernels/sine.gpu.ts";
 import {
-  crossEntropyBackwardGather,
-  crossEntropyGather,
   logSoftmaxBackwardGather,
   logSoftmaxGather,
   logsumexpGather,
@@ -79,6 +86,7 @@ const forms = {
   lt: binaryForms.lt,
   le: binaryForms.le,
   concat: concatGather,
+  count: countGather,
   crossEntropy: crossEntropyGather,
   crossEntropyBackward: crossEntropyBackwardGather,
   dispatch: gatherSlotsGather,
@@ -91,6 +99,7 @@ const forms = {
   sub: binaryForms.sub,
   mul: binaryForms.mul,
   div: binaryForms.div,
+  pow: powGather,
   maximum: binaryForms.maximum,
   minimum: binaryForms.minimum,
   normalCdf: activationForms.normalCdf,
@@ -106,6 +115,7 @@ const forms = {
   matmul: matmulGather,
   strided: stridedGather,
   place: placeGather,
+  nextBest: nextBestGather,
   normalize: normalizeGather,
   normalizeBackward: normalizeBackwardGather,
   oneHot: oneHotGather,
@@ -122,6 +132,7 @@ const forms = {
   logsumexp: logsumexpGather,
   softmaxBackward: softmaxBackwardGather,
   logSoftmaxBackward: logSoftmaxBackwardGather,
+  targets: targetsGather,
   bincount: bincountGather,
   offsets: offsetsGather,
   countingSort: countingSortGather,
@@ -129,6 +140,8 @@ const forms = {
   invert: invertGather,
   topk: topkGather,
   square: unaryForms.square,
+  sin: sineForms.sin,
+  cos: sineForms.cos,
   to: unaryForms.to,
   neg: unaryForms.neg,
   exp: unaryForms.exp,

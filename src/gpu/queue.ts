@@ -9,15 +9,18 @@
 
 import { allocate, type DType, type Flat, type HostForm, type Kernel } from "../device/kernel.ts";
 import type { Stored } from "../device/run.ts";
+import { shared } from "../device/state.ts";
 import type { Storage, Value } from "../device/storage.ts";
 import { show, stateError } from "../errors.ts";
 import { sizeOf } from "../shape.ts";
 import { formOf } from "./forms.ts";
 import type { Handle } from "./library.ts";
+import { Memory } from "./memory.ts";
 import type { Route, RouteInfo } from "./route.ts";
-import { type Launch, MAX_ELEMENTS, plan } from "./source.ts";
+import { type Launch, MAX_ELEMENTS, plan, planDoubt } from "./source.ts";
 import { emptyResident, type Keeper, QueuedStorage, type Resident } from "./storage.ts";
-import { checkNow, fitsFloat32, integersOf, onHost, onlyLength, plannedOf, rangeOf } from "./values.ts";
+import { letOthersRun } from "./turns.ts";
+import { checkNow, fitsFloat32, onHost, onlyLength, plannedOf, rangeOf, refuseAnomalies } from "./values.ts";
 
 /** What a queue has done since it was opened. */
 export interface GpuCounts {
@@ -45,27 +48,25 @@ interface Job<A> {
   readonly out: Resident;
   /** Null where the host form runs. */
   readonly launches: readonly Launch[] | null;
+  /** What looks for values that are wrong, where there may be some. */
+  readonly doubt: ReturnType<typeof planDoubt>;
   readonly hostForm: HostForm<A>;
   /** The inputs whose values have to be read for the kernel's check; null when it has passed or there is none. */
   readonly checked: readonly number[] | null;
   /** The shapes of the call, for messages. */
   readonly shapes: string;
+  /** Inside detectAnomaly: the output is read and looked through. */
+  readonly anomalies: boolean;
 }
-
-/** Elements on the device that are on the host, too. */
-const MOST_COPIED = 2 ** 26;
 
 export class Queue implements Keeper {
   readonly info: RouteInfo;
   readonly #route: Route;
-  readonly #counts = { launches: 0, conversions: 0, uploads: 0, readbacks: 0, fallbacks: 0 };
+  readonly #memory: Memory;
   readonly #byLoops = new Map<string, number>();
   readonly #checked = new Map<string, number>();
   /** The end of the work so far. It never rejects: every task keeps its own errors. */
   #tail: Promise<void> = Promise.resolve();
-  /** What is on the device and on the host, the least recently used first, and how many elements that is. */
-  readonly #copies = new Set<Resident>();
-  #copied = 0;
   /** What was uploaded of host tensors. */
   readonly #uploaded = new WeakMap<Storage, Resident>();
   /** The last net: what nobody freed goes with its storage. */
@@ -73,11 +74,13 @@ export class Queue implements Keeper {
 
   constructor(route: Route, info: RouteInfo) {
     this.#route = route;
+    this.#memory = new Memory(route);
     this.info = info;
   }
 
   get counts(): GpuCounts {
-    return { ...this.#counts, byLoops: Object.fromEntries(this.#byLoops), checked: Object.fromEntries(this.#checked) };
+    const byName = { byLoops: Object.fromEntries(this.#byLoops), checked: Object.fromEntries(this.#checked) };
+    return { ...this.#memory.counts, ...byName };
   }
 
   /** What was lost on the device, or null. */
@@ -87,6 +90,12 @@ export class Queue implements Keeper {
 
   stop(): void {
     this.#route.stop();
+  }
+
+  /** Stops when all that was called is done. */
+  async close(): Promise<void> {
+    await this.#tail;
+    this.stop();
   }
 
   /** Puts a call in the queue; null when all its inputs are on the host and it has nothing to launch: the host runs it. */
@@ -103,16 +112,22 @@ export class Queue implements Keeper {
       wide || form === undefined || length === 0 || !countable
         ? null
         : plan(form, attrs, planned, { length, dtype }, this.#route.layout);
-    // Integers of the host stay there: what is known needs no check, and a map of them is one upload.
-    const integers = dtype === "int32" && storages.every((x) => x.dtype === "int32");
+    // Integers of the host stay there: what is known needs no check, and a map of them, or their number, is one upload.
+    const integers = storages.every((x) => x.dtype === "int32") && (dtype === "int32" || length === 1);
     if ((launches === null || integers) && storages.every(onHost)) return null;
     const checked = checkNow(kernel, storages, attrs, length);
     const out = emptyResident(kernel.name, dtype, length, launches === null ? null : range, this.#inFours(launches));
     const shapes = `${inputs.map((x) => show(shapeOf(x))).join(", ")} → ${show(shape)}`;
     const hostForm = wide ? kernel.reference : kernel.loops;
-    this.#enqueue(() => this.#perform({ kernel, attrs, inputs: residents, out, launches, hostForm, checked, shapes }));
+    const made = { length, dtype, fours: out.inFours };
+    // Values of the host were checked at the call.
+    const certain = launches === null || storages.every(onHost);
+    const doubt = certain || !form ? null : planDoubt(form, attrs, planned, made, this.#route.layout);
+    const { anomalies } = shared();
+    const job = { kernel, attrs, inputs: residents, out, launches, doubt, hostForm, checked, shapes, anomalies };
+    this.#enqueue(() => this.#perform(job));
     const storage = new QueuedStorage(this, out);
-    this.#lastNet.register(storage, out);
+    this.#lastNet.register(storage, out, out);
     return { storage, shape };
   }
 
@@ -139,20 +154,23 @@ export class Queue implements Keeper {
       this.#uploaded.delete(storage);
       this.release(resident);
     };
-    this.#lastNet.register(storage as object, resident);
+    this.#lastNet.register(storage as object, resident, resident);
     return resident;
   }
 
   /** One call. Errors stay with its output. */
   async #perform<A>(job: Job<A>): Promise<void> {
     const { kernel, inputs, out, launches, checked } = job;
-    out.error = inputs.find((x) => x.error !== null)?.error ?? this.#lostError(kernel.name);
+    out.error = this.#memory.doubts.inherit(out, inputs) ?? this.#lostError(kernel.name);
     if (out.error !== null) return;
     try {
       if (checked !== null) await this.#check(job, checked);
       const representable = inputs.every((x) => onDevice(x) || x.host === null || fitsFloat32(x.host));
-      if (launches !== null && representable) await this.#launch(job, launches);
-      else out.host = await this.#runLoops(job);
+      if (launches !== null && representable) {
+        await this.#launch(job, launches);
+        await this.#look(job);
+      } else out.host = await this.#runLoops(job);
+      if (job.anomalies) refuseAnomalies(kernel.name, await this.#memory.hostOf(out));
     } catch (error) {
       out.error = error instanceof Error ? error : new Error(String(error));
     }
@@ -166,10 +184,10 @@ export class Queue implements Keeper {
   }
 
   async #runLoops<A>({ kernel, inputs, attrs, out, hostForm }: Job<A>): Promise<Flat> {
-    this.#counts.fallbacks++;
+    this.#memory.counts.fallbacks++;
     countUp(this.#byLoops, kernel.name);
     const arrays: Flat[] = [];
-    for (const x of inputs) arrays.push(await this.#hostOf(x));
+    for (const x of inputs) arrays.push(await this.#memory.hostOf(x));
     kernel.check?.(arrays, attrs);
     const host = allocate(out.dtype, out.length);
     hostForm(host, arrays, attrs);
@@ -180,12 +198,24 @@ export class Queue implements Keeper {
     countUp(this.#checked, kernel.name);
     const arrays: Flat[] = [];
     for (const [i, x] of inputs.entries()) {
-      arrays.push(checked.includes(i) ? await this.#hostOf(x) : onlyLength(x.length));
+      arrays.push(checked.includes(i) ? await this.#memory.hostOf(x) : onlyLength(x.length));
     }
     kernel.check?.(arrays, attrs);
   }
 
   async #launch<A>({ kernel, inputs, out, shapes }: Job<A>, launches: readonly Launch[]): Promise<void> {
+    try {
+      out[out.inFours ? "fours" : "handle"] = await this.#launchAll(inputs, launches);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+      throw stateError(kernel.name, `the launch of ${shapes}`, `failed on ${this.info.route}: ${reason}`, "a result");
+    } finally {
+      this.#memory.trim();
+    }
+  }
+
+  /** Launches one after the other, each of which may read what those before it have made. Gives what the last one makes. */
+  async #launchAll(inputs: readonly Resident[], launches: readonly Launch[]): Promise<Handle> {
     const made: Handle[] = [];
     try {
       for (const { text, args, threads } of launches) {
@@ -193,63 +223,30 @@ export class Queue implements Keeper {
         for (const arg of args) {
           if (typeof arg === "number") values.push(arg);
           else if (arg.array >= inputs.length) values.push(made[arg.array - inputs.length]);
-          else values.push(await this.#handleOf(inputs[arg.array], arg.fours));
+          else values.push(await this.#memory.handleOf(inputs[arg.array], arg.fours));
         }
         made.push(await this.#route.launch(text, values, threads));
-        this.#counts.launches++;
+        this.#memory.counts.launches++;
       }
-      out[out.inFours ? "fours" : "handle"] = made.pop() ?? null;
-    } catch (error) {
-      const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-      throw stateError(kernel.name, `the launch of ${shapes}`, `failed on ${this.info.route}: ${reason}`, "a result");
+      return made.pop() as Handle;
     } finally {
       for (const handle of made) handle.delete();
-      this.#trim();
     }
   }
 
-  /** The numbers on the device as a launch reads them: uploaded, or converted, where they are not. */
-  async #handleOf(x: Resident, fours: boolean): Promise<Handle> {
-    const layout = fours ? "fours" : "handle";
-    const other = fours ? x.handle : x.fours;
-    if (x[layout] === null && other !== null) {
-      x[layout] = await (fours ? this.#route.pack(other, x.length) : this.#route.unpack(other, x.length));
-      this.#counts.conversions++;
-    } else if (x[layout] === null) {
-      const host = x.host as Flat;
-      x[layout] = await this.#route.upload(host instanceof Float32Array ? host : Float32Array.from(host), fours);
-      this.#counts.uploads++;
+  /** Looks for values that are wrong, and leaves what was found on the device. */
+  async #look<A>({ inputs, out, doubt }: Job<A>): Promise<void> {
+    if (doubt === null) return;
+    if (this.#memory.doubts.full) {
+      await this.#memory.settle();
+      // Nothing is in doubt now, and what was wrong is known.
+      out.error = this.#memory.doubts.inherit(out, inputs);
+      if (out.error !== null) return;
     }
-    if (x.host !== null) {
-      this.#forget(x);
-      this.#copies.add(x);
-      this.#copied += x.length;
-    }
-    return x[layout] as Handle;
-  }
-
-  #forget(x: Resident): void {
-    if (this.#copies.delete(x)) this.#copied -= x.length;
-  }
-
-  /** What is on the host too can be uploaded again: beyond a limit the copies that were used least recently go. */
-  #trim(): void {
-    for (const x of this.#copies) {
-      if (this.#copied <= MOST_COPIED) return;
-      this.#forget(x);
-      free(x);
-    }
-  }
-
-  /** The numbers on the host, copied back once. */
-  async #hostOf(x: Resident): Promise<Flat> {
-    if (x.error !== null) throw x.error;
-    if (x.host === null) {
-      const numbers = await this.#route.read((x.fours ?? x.handle) as Handle, x.length, x.fours !== null);
-      this.#counts.readbacks++;
-      x.host = x.dtype === "int32" ? integersOf(x, numbers) : numbers;
-    }
-    return x.host;
+    const found = await this.#launchAll([...inputs, out], doubt.launches);
+    await this.#memory.doubts.note(out, found, doubt.length, doubt.error);
+    this.#memory.counts.launches++;
+    found.delete();
   }
 
   /** A copy of the numbers, when the queue has come to where it was asked for. */
@@ -258,7 +255,9 @@ export class Queue implements Keeper {
       this.#enqueue(async () => {
         try {
           if (x.error === null && x.host === null) x.error = this.#lostError("read");
-          resolve((await this.#hostOf(x)).slice());
+          const numbers = (await this.#memory.hostOf(x)).slice();
+          await letOthersRun();
+          resolve(numbers);
         } catch (error) {
           reject(error);
         }
@@ -268,10 +267,10 @@ export class Queue implements Keeper {
 
   /** Gives back the memory on the device, after all that was called before. */
   release(x: Resident): void {
+    this.#lastNet.unregister(x);
     this.#enqueue(async () => {
-      this.#forget(x);
       try {
-        free(x);
+        this.#memory.free(x);
       } catch {
         // The device is gone, and its memory with it.
       }
@@ -280,14 +279,6 @@ export class Queue implements Keeper {
 }
 
 const onDevice = (x: Resident): boolean => x.handle !== null || x.fours !== null;
-
-/** Deletes what a resident has on the device. */
-function free(x: Resident): void {
-  const handles = [x.handle, x.fours];
-  x.handle = null;
-  x.fours = null;
-  for (const handle of handles) handle?.delete();
-}
 
 const countUp = (counts: Map<string, number>, name: string): void => {
   counts.set(name, (counts.get(name) ?? 0) + 1);

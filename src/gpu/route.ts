@@ -6,6 +6,7 @@
  */
 
 import { GPUJS, type GpuJs, type Handle, type Instance, loadGpuJs, type Program } from "./library.ts";
+import { selfTest } from "./selfTest.ts";
 import type { Layout } from "./source.ts";
 
 export const routeNames = ["webgpu", "webgl2", "webgl", "headlessgl"] as const;
@@ -33,6 +34,7 @@ interface GL {
 /** The context of gpu.js's WebGPU kernels. */
 interface WebGPU {
   readonly isLost?: boolean;
+  readonly device: { destroy(): void };
   readonly adapter: {
     readonly isFallbackAdapter?: boolean;
     readonly info?: { readonly [name in "vendor" | "architecture" | "device" | "description"]?: string };
@@ -191,7 +193,7 @@ export class Route {
 
   /** What has been lost, or null. WebGL without its context gives zeros in silence, so this is asked after every read. */
   lost(): string | null {
-    if (this.#stopped) return "the device was replaced by a later useDevice";
+    if (this.#stopped) return "the device was replaced by a later useDevice, or closed";
     const context = this.#context;
     if (context === null) return null;
     if ("isContextLost" in context) return context.isContextLost() ? "the WebGL context was lost" : null;
@@ -215,6 +217,9 @@ export class Route {
   stop(): void {
     this.#stopped = true;
     this.#instance.destroy();
+    const context = this.#context;
+    // gpu.js leaves it open, and in Node an open one keeps the process alive.
+    if (context !== null && "device" in context) context.device.destroy();
   }
 }
 
@@ -228,38 +233,10 @@ async function missing(name: RouteName, api: GpuJs): Promise<string | null> {
   if (name === "webgpu") {
     const navigator = (globalThis as { navigator?: { gpu?: unknown } }).navigator;
     if (navigator?.gpu === undefined) return "no navigator.gpu";
-    return (await api.GPU.isWebGPUAvailable()) ? null : "the browser has no adapter for it";
+    return (await api.GPU.isWebGPUAvailable()) ? null : "navigator.gpu has no adapter";
   }
   if (!browser) return "it is for browsers";
   return (name === "webgl2" ? api.GPU.isWebGL2Supported : api.GPU.isWebGLSupported) ? null : "the browser has none";
-}
-
-/** A sum, an index, a division, a product and functions, in the dialect of all kernels. */
-const TRIAL = `function (x, n) {
-  const i = this.thread.z * this.output.x + this.thread.x;
-  let q = Math.floor((i + 0.5) / n);
-  let sum = 0;
-  for (let k = 0; k < n; k += 1) {
-    sum += x[q * n + k];
-  }
-  return sum / 3 + Math.exp(x[i]) + Math.tanh(Math.max(-9, Math.min(9, x[i])));
-}`;
-
-/** Throws, with the numbers that it gave, when a route computes wrongly. */
-async function tryOut(route: Route): Promise<void> {
-  const n = 5;
-  const x = Float32Array.from({ length: 3 * n }, (_, i) => Math.sin(7 * i));
-  const expected = Array.from(x, (v, i) => {
-    const row = Array.from(x.subarray(i - (i % n), i - (i % n) + n));
-    return row.reduce((sum, y) => sum + y, 0) / 3 + Math.exp(v) + Math.tanh(v);
-  });
-  const source = await route.upload(x);
-  const handle = await route.launch(TRIAL, [source, n], x.length);
-  const actual = await route.read(handle, x.length);
-  const bad = expected.findIndex((v, i) => !(Math.abs(actual[i] - v) < 1e-4));
-  handle.delete();
-  source.delete();
-  if (bad >= 0) throw new Error(`it computes ${actual[bad]} where ${expected[bad]} is right`);
 }
 
 /** Opens one route and tries it; or says why it cannot. */
@@ -269,7 +246,7 @@ async function openRoute(name: RouteName, api: GpuJs): Promise<Route | string> {
     const reason = await missing(name, api);
     if (reason !== null) return reason;
     route = new Route(name, api);
-    await tryOut(route);
+    await selfTest(route);
     return route;
   } catch (error) {
     route?.stop();

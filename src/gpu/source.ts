@@ -153,3 +153,40 @@ export function plan<A>(
     launchOf(form.gather, call, [inputs, made], layout, false);
   return last && [...launches, last];
 }
+
+/** How many numbers one thread looks through to say whether one of them is not 0. */
+const LOOKED_THROUGH = 256;
+
+/** The launches that look for what may be wrong with a call, the last of few numbers; null where nothing can be. */
+export function planDoubt<A>(
+  form: GpuForm<A>,
+  attrs: A,
+  inputs: readonly Planned[],
+  output: Planned,
+  layout: Layout,
+): { readonly launches: readonly Launch[]; readonly length: number; readonly error: () => Error } | null {
+  const read = [...inputs, output].map((x, at) => new Arguments(layout).source(`${at}`, at, x));
+  const call = { attrs, length: output.length, dtype: output.dtype };
+  const doubt = form.doubt?.({ ...call, inputs: read.slice(0, -1), stages: read.slice(-1) }) ?? null;
+  if (doubt === null) return null;
+  const whole = launchOf(doubt.gather, { ...call, length: doubt.length }, [inputs, [output]], layout, false);
+  if (whole === null) return null;
+  const { length, error } = doubt;
+  if (length <= LOOKED_THROUGH) return { launches: [whole], length, error };
+  const block = Math.ceil(Math.sqrt(length));
+  const blocks = Math.ceil(length / block);
+  const found: Planned = { length, dtype: "float32", fours: false };
+  const sum = ({ stages }: GpuCall<A>): Gather => ({
+    numbers: { n: length, block },
+    turns: block,
+    body: `
+  let end = Math.min(n, (i + 1) * block);
+  let sum = 0;
+  for (let k = i * block; k < end; k += 1) {
+    sum += ${stages[1].at("k")};
+  }
+  return sum;`,
+  });
+  const short = launchOf(sum, { ...call, length: blocks }, [inputs, [output, found]], layout, false);
+  return short && { launches: [whole, short], length: blocks, error };
+}

@@ -10,8 +10,17 @@ async function startQueue(only?: RouteName): Promise<Queue | string> {
   return typeof found === "string" ? found : new Queue(found.route, found.info);
 }
 
+/** The last opening that was asked for: the next one waits for it, so that two at once do not open two GPUs. */
+let opening: Promise<unknown> = Promise.resolve();
+
 /** A GPU as a device, opened once; what `otherwise` gives where there is none. */
-export async function openGpu(route: RouteName | undefined, otherwise: (why: string) => Device): Promise<Device> {
+export function openGpu(route: RouteName | undefined, otherwise: (why: string) => Device): Promise<Device> {
+  const device = opening.then(() => openOne(route, otherwise));
+  opening = device.catch(() => null);
+  return device;
+}
+
+async function openOne(route: RouteName | undefined, otherwise: (why: string) => Device): Promise<Device> {
   if (route !== undefined && !routeNames.includes(route)) {
     throw typeError("useDevice", "route", show(route), routeNames.map(show).join(", "));
   }

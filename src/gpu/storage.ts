@@ -23,6 +23,9 @@ export interface Resident {
   fours: Handle | null;
   host: Flat | null;
   error: Error | null;
+  /** One bit for each call that these numbers depend on and that nobody has looked at, of the epoch in which it was made. */
+  doubts: bigint;
+  epoch: number;
 }
 
 export const emptyResident = (
@@ -33,7 +36,7 @@ export const emptyResident = (
   inFours?: boolean,
 ): Resident => ({
   ...{ op, dtype, length, range, inFours },
-  ...{ handle: null, fours: null, host: null, error: null },
+  ...{ handle: null, fours: null, host: null, error: null, doubts: 0n, epoch: 0 },
 });
 
 /** What a storage asks of its queue. */

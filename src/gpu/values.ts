@@ -83,3 +83,12 @@ function rangeOfHost({ host }: Storage): Range | null {
   if (!(host instanceof Int32Array) || host.length === 0) return null;
   return [host.reduce((a, b) => Math.min(a, b)), host.reduce((a, b) => Math.max(a, b))];
 }
+
+/** For detectAnomaly, which sees host tensors at the call and those of a device here. */
+export function refuseAnomalies(op: string, numbers: Flat): void {
+  if (numbers instanceof Int32Array) return;
+  const bad = numbers.findIndex((x) => !Number.isFinite(x));
+  if (bad < 0) return;
+  const found = `${numbers[bad]} at flat index ${bad}`;
+  throw rangeError("detectAnomaly", `the output of ${op}`, found, "finite numbers");
+}

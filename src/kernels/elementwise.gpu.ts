@@ -1,7 +1,7 @@
 /** Elementwise functions as gathers: the thread of a cell reads one element of each input. */
 import type { GpuCall, GpuForm, Range, Source } from "../gpu/form.ts";
 import type { Broadcast } from "./elementwise.ts";
-import { eachOfFour, strided } from "./gather.gpu.ts";
+import { eachOfFour, ordered, strided, TOP } from "./gather.gpu.ts";
 
 /** Bounds of f(a, b) for integers a and b within theirs: those of its corners, which is right for sums and products. */
 const corners =
@@ -14,25 +14,29 @@ const corners =
 
 const flag = (): Range => [0, 1];
 
+type Numbers = Record<string, number>;
 type RangeOf = (call: GpuCall<Broadcast>, ranges: readonly (Range | null)[]) => Range | null;
 
-/** y = f(a, b) with broadcasting: `f` a text in a and b. Integers are left to the loops where their bounds are not known. */
-function binaryGather(f: string, range?: RangeOf): GpuForm<Broadcast> {
+/**
+ * y = f(a, b) with broadcasting: `f` a text in a and b, after the statements of `before`. Integers are left to the loops where
+ * their bounds are not known.
+ */
+export function binaryGather(f: string, range?: RangeOf, before = "", constants: Numbers = {}): GpuForm<Broadcast> {
   return {
     gather({ attrs: { shape, aStrides, bStrides }, inputs: [a, b] }) {
       const p = strided("p", "u", shape, aStrides);
       const q = strided("q", "v", shape, bStrides);
       const single = [a.length === 1, b.length === 1];
       return {
-        numbers: { ...(!single[0] && p.numbers), ...(!single[1] && q.numbers) },
+        numbers: { ...(!single[0] && p.numbers), ...(!single[1] && q.numbers), ...constants },
         body: `${single[0] ? "" : p.text}
 ${single[1] ? "" : q.text}
   let a = ${a.at(single[0] ? "0" : "u")};
-  let b = ${b.at(single[1] ? "0" : "v")};
+  let b = ${b.at(single[1] ? "0" : "v")};${before}
   return ${f};`,
       };
     },
-    fours: (call) => binaryFours(f, call),
+    fours: (call) => binaryFours(call, `${before}\n  let cell = ${f};`, constants),
     ...(range && { range }),
   };
 }
@@ -45,7 +49,11 @@ function groupSteps(x: Source, strides: readonly number[]): readonly number[] | 
 }
 
 /** The same for four neighbours of the last dim: those of an input are a group of it, or all the same number. */
-function binaryFours(f: string, { attrs: { shape, aStrides, bStrides }, inputs: [a, b] }: GpuCall<Broadcast>) {
+function binaryFours(
+  { attrs: { shape, aStrides, bStrides }, inputs: [a, b] }: GpuCall<Broadcast>,
+  cell: string,
+  constants: Numbers,
+) {
   const width = shape[shape.length - 1] ?? 1;
   const [p, q] = [groupSteps(a, aStrides), groupSteps(b, bStrides)];
   if (width % 4 !== 0 || p === null || q === null || !(a.fours || b.fours)) return null;
@@ -60,16 +68,21 @@ function binaryFours(f: string, { attrs: { shape, aStrides, bStrides }, inputs: 
     const four = x.four(name, "uv"[j]);
     return { ...where, read: four.text, parts: four.parts };
   });
-  const cells = eachOfFour(f, (j) => ({ a: first.parts[j], b: second.parts[j] }));
+  const cells = eachOfFour(cell, (j) => ({ a: first.parts[j], b: second.parts[j] }));
   return {
-    numbers: { ...first.numbers, ...second.numbers },
+    numbers: { ...first.numbers, ...second.numbers, ...constants },
     body: `${first.text}
 ${second.text}
   ${first.read}
   ${second.read}
-  return [${cells.join(", ")}];`,
+${cells.join("\n")}
+  return [cell_0, cell_1, cell_2, cell_3];`,
   };
 }
+
+/** The larger or smaller one, and NaN where either is one. */
+const extremeGather = (f: string, range: (a: number, b: number) => number): GpuForm<Broadcast> =>
+  binaryGather("y", corners(range), `${ordered("one", "a", f)}${ordered("y", "b", "one")}`, { top: TOP });
 
 export const binaryForms = {
   add: binaryGather(
@@ -85,20 +98,20 @@ export const binaryForms = {
     corners((a, b) => a * b),
   ),
   div: binaryGather("a / b"),
-  maximum: binaryGather("Math.max(a, b)", corners(Math.max)),
-  minimum: binaryGather("Math.min(a, b)", corners(Math.min)),
+  maximum: extremeGather("Math.max(a, b)", Math.max),
+  minimum: extremeGather("Math.min(a, b)", Math.min),
   eq: binaryGather("a === b ? 1 : 0", flag),
   ne: binaryGather("a === b ? 0 : 1", flag),
   lt: binaryGather("a < b ? 1 : 0", flag),
   le: binaryGather("a <= b ? 1 : 0", flag),
 };
 
-type Numbers<A> = (attrs: A) => Record<string, number>;
+type NumbersOf<A> = (attrs: A) => Numbers;
 
 /** y = f of inputs that all have the output's size: `f` a text in a, b and c, after the statements of `before`. */
 export const cellGather = <A extends object>(
   f: string,
-  { numbers = () => ({}), before = "" }: { numbers?: Numbers<A>; before?: string } = {},
+  { numbers = () => ({}), before = "" }: { numbers?: NumbersOf<A>; before?: string } = {},
 ): GpuForm<A> => ({
   gather: ({ attrs, inputs }) => ({
     numbers: numbers(attrs),
@@ -125,14 +138,40 @@ const integerGather = (f: string, range: (r: Range) => Range): GpuForm<object> =
   range: (_, [r]) => (r === null ? null : range(r)),
 });
 
+/** y = f(a), and NaN of a NaN. */
+const orderedGather = (f: string, before = ""): GpuForm<object> =>
+  cellGather("y", { numbers: () => ({ top: TOP }), before: `${before}${ordered("y", "a", f)}` });
+
+/** Below this a GPU may take a number for 0, or not: 2⁶⁴ lifts what it does not. */
+const LOG = `
+  let scaled = a;
+  let lifted = 0;
+  if (a < 1e-30) {
+    scaled = a * 18446744073709551616;
+    lifted = 44.3614195558365;
+  }
+  let y = a;
+  if (a <= top) {
+    y = none;
+  }
+  if (a === 0) {
+    y = -endless;
+  }
+  if (scaled > 0 && a <= top) {
+    y = Math.log(scaled) - lifted;
+  }`;
+
 export const unaryForms = {
   neg: integerGather("-a", ([low, high]) => [-high, -low]),
-  exp: cellGather("Math.exp(a)"),
-  log: cellGather("Math.log(a)"),
+  exp: orderedGather("Math.exp(a)"),
+  log: cellGather("y", {
+    numbers: () => ({ top: TOP, none: Number.NaN, endless: Number.POSITIVE_INFINITY }),
+    before: LOG,
+  }),
   sqrt: cellGather("Math.sqrt(a)"),
   square: integerGather("a * a", ([low, high]) => [0, Math.max(low * low, high * high)]),
   abs: integerGather("Math.abs(a)", ([low, high]) => [0, Math.max(-low, high)]),
-  sign: integerGather("a > 0 ? 1 : (a < 0 ? -1 : 0)", () => [-1, 1]),
+  sign: integerGather("a > 0 ? 1 : (a < 0 ? -1 : (a === 0 ? 0 : a))", () => [-1, 1]),
   to: {
     // Integers to floats: nothing to check. Floats to integers are left to the loops, which check.
     checked: [],
@@ -177,23 +216,24 @@ const TANH_SLOPE = `
   let slope = s + b * s * (1 - s) * (1.5957691216057308 + 0.21406443848096778 * square);`;
 
 export const activationForms = {
-  sigmoid: cellGather(logistic("a")),
+  sigmoid: orderedGather(logistic("a")),
   sigmoidBackward: cellGather("a * b * (1 - b)"),
-  tanh: cellGather(tanhText("a")),
+  tanh: orderedGather(tanhText("a")),
   tanhBackward: cellGather("a * (1 - b * b)"),
   relu: cellGather("a <= 0 ? 0 : a"),
   reluBackward: cellGather("b > 0 ? a : 0"),
   silu: cellGather(`a * (${logistic("a")})`),
   siluBackward: cellGather("a * (s + b * s * (1 - s))", { before: `  let s = ${logistic("b")};` }),
   // For an e that 1 swallows, the first terms of the series of ln(1 + e).
-  softplus: cellGather("Math.max(0, a) + y", {
-    before: `
+  softplus: orderedGather(
+    "Math.max(0, a) + tail",
+    `
   let e = Math.exp(-Math.abs(a));
-  let y = e * (1 - 0.5 * e);
+  let tail = e * (1 - 0.5 * e);
   if (e > 0.001) {
-    y = Math.log(1 + e);
+    tail = Math.log(1 + e);
   }`,
-  }),
+  ),
   normalCdf: cellGather("phi", { before: PHI }),
   gelu: cellGather("a * phi", { before: PHI }),
   geluBackward: cellGather("a * (phi + b * 0.3989422804014327 * Math.exp(-0.5 * b * b))", { before: PHI_OF_B }),
@@ -222,7 +262,7 @@ export const whereGather: GpuForm<{ readonly steps: readonly number[] }> = {
 };
 
 type Bounds = { readonly min: number; readonly max: number };
-const bounds: Numbers<Bounds> = ({ min, max }) => ({ low: min, high: max });
+const bounds: NumbersOf<Bounds> = ({ min, max }) => ({ low: min, high: max });
 
 export const clampGather: GpuForm<Bounds> = cellGather("a < low ? low : (a > high ? high : a)", { numbers: bounds });
 export const clampBackwardGather: GpuForm<Bounds> = cellGather("y", {

@@ -6,6 +6,19 @@
  */
 import type { Gather, Source } from "../gpu/form.ts";
 
+/** The greatest finite number. A literal of it would be cut short, so texts get it as `top`. */
+export const TOP = 3.4028234663852886e38;
+
+/**
+ * Declares y = f, a text in v, and NaN where v is one, which a GPU's own functions make a number of in silence. A NaN is
+ * neither at most the greatest number nor at least its negative; `top` has to be among the numbers of the text.
+ */
+export const ordered = (y: string, v: string, f: string): string => `
+  let ${y} = ${v};
+  if (${v} <= top || ${v} >= -top) {
+    ${y} = ${f};
+  }`;
+
 /** A text once for each of four cells: what it declares, and what `parts` names, has another name in each. */
 export function eachOfFour(text: string, parts: (cell: number) => Readonly<Record<string, string>>): string[] {
   const declared = [...text.matchAll(/\blet (\w+)/g)].map(([, name]) => name);
@@ -33,19 +46,19 @@ export const divide = (q: string, r: string, a: string, n: string): string => `
   }`;
 
 /**
- * A loop over all elements of an array: `step` is the text for one, of its value and its flat index. Four a turn, and a fetch,
- * where their number allows it.
+ * A loop over all elements of an array: `step` is the text for one, of its value, its flat index, and a letter that
+ * names it among those of one turn. Four a turn, and a fetch, where their number allows it.
  */
 export function overAll(
   x: Source,
-  step: (value: string, index: string) => string,
+  step: (value: string, index: string, letter: string) => string,
 ): Pick<Gather, "body" | "turns"> & {
   readonly numbers: { readonly length: number };
 } {
   const inFours = x.length % 4 === 0;
   const length = inFours ? x.length / 4 : x.length;
   const four = inFours ? x.four("v", "turn") : { text: "", parts: [x.at("turn")] };
-  const steps = four.parts.map((part, j) => step(part, inFours ? (j === 0 ? "at" : `at + ${j}`) : "turn"));
+  const steps = four.parts.map((part, j) => step(part, inFours ? (j === 0 ? "at" : `at + ${j}`) : "turn", "abcd"[j]));
   const body = `
   for (let turn = 0; turn < length; turn += 1) {
     ${inFours ? `let at = 4 * turn; ${four.text}` : ""}

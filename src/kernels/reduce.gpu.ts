@@ -1,6 +1,6 @@
 /** Sums and largest elements, along a run of dims: one thread walks along n. */
 import type { Gather, GpuCall, GpuForm, Source } from "../gpu/form.ts";
-import { divide } from "./gather.gpu.ts";
+import { divide, TOP } from "./gather.gpu.ts";
 import type { Span } from "./reduce.ts";
 import type { ScanAttrs } from "./scan.ts";
 
@@ -100,9 +100,6 @@ export const cumsumGather: GpuForm<ScanAttrs> = {
   range: ({ attrs: { n } }, [r]) =>
     r === null ? null : [Math.min(0, n * r[0]), r[0] >= 0 && r[2] !== undefined ? r[2] : Math.max(0, n * r[1])],
 };
-
-/** The greatest finite number: only a NaN is neither at most that nor at least its negative. */
-const TOP = 3.4028234663852886e38;
 
 /** The first largest element (sign 1) or smallest (−1); a NaN counts as beyond both. */
 export const argmaxGather: GpuForm<Span & { readonly sign: 1 | -1 }> = {

@@ -96,7 +96,10 @@ const sumSpan: OpFn<[x: Tensor], [first: number, last: number]> = defineOp({
 function sumDims(x: Tensor, dims: readonly number[], keepdim: boolean): Tensor {
   let y = x;
   for (const [first, last] of runsOf(dims)) y = sumSpan(y, first, last);
-  return y.reshape(reducedShape(x.shape, dims, keepdim));
+  const out = y.reshape(reducedShape(x.shape, dims, keepdim));
+  // Nobody has seen y.
+  if (y !== x) out.storage.aliased = false;
+  return out;
 }
 
 /** What sum and mean are asked for: the dims from the front, sorted, and whether they stay. */

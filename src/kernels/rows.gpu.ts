@@ -130,8 +130,8 @@ function rowSumsOfFour(attrs: IndexAttrs, src: Source, index: Source, x: Source 
 
 /** Adds src[m, 4c … 4c + 3] where the index says so. */
 const groupsOfFour = (src: Source, index: Source) =>
-  overAll(index, (value, m) => {
-    const v = src.four(`u_${m.replace(/\W/g, "")}`, `(o * M + ${m}) * groups + c`);
+  overAll(index, (value, m, letter) => {
+    const v = src.four(`u${letter}`, `(o * M + ${m}) * groups + c`);
     return `if (${value} === row) {
       ${v.text} ${v.parts.map((part, j) => `y${j} += ${part};`).join(" ")}
     }`;
@@ -139,8 +139,8 @@ const groupsOfFour = (src: Source, index: Source) =>
 
 /** Adds src[m] to the row of four that the index names, if any. */
 const elementsOfFour = (src: Source, index: Source) =>
-  overAll(index, (value, m) => {
-    const at = `at_${m.replace(/\W/g, "")}`;
+  overAll(index, (value, m, letter) => {
+    const at = `at${letter}`;
     return `let ${at} = ${value} - 4 * row;
     if (${at} >= 0 && ${at} < 4) {
       let s${at} = ${src.at(`o * M + ${m}`)};

@@ -4,8 +4,7 @@
  * Error    float32 at every step: sums of n terms are off by n · 2⁻²⁴ of their size
  */
 import type { Four, Gather, GpuCall, GpuForm, Source, Stage } from "../gpu/form.ts";
-import type { LossAttrs } from "./crossEntropy.ts";
-import { divide, eachOfFour } from "./gather.gpu.ts";
+import { divide, eachOfFour, ordered, TOP } from "./gather.gpu.ts";
 import type { NormAttrs } from "./norm.ts";
 import type { Rows, Shares } from "./softmax.ts";
 
@@ -68,7 +67,7 @@ interface CellText {
 }
 
 /** The cells of rows, one a thread, or four where they lie so. */
-function cellsOf<A>(textOf: (call: GpuCall<A>) => CellText): Pick<GpuForm<A>, "gather" | "fours"> {
+export function cellsOf<A>(textOf: (call: GpuCall<A>) => CellText): Pick<GpuForm<A>, "gather" | "fours"> {
   const make = (call: GpuCall<A>, inFours: boolean): Gather => {
     const { n, reads, shared, text, numbers } = textOf(call);
     const fours = Object.entries(reads).map(([name, x]): [string, Four] => [
@@ -97,7 +96,7 @@ function cellsOf<A>(textOf: (call: GpuCall<A>) => CellText): Pick<GpuForm<A>, "g
   };
 }
 
-const maxima = <A>(rows: number, n: number, of = 0): Stage<A> =>
+export const maxima = <A>(rows: number, n: number, of = 0): Stage<A> =>
   perRow(rows, n, ({ inputs }) => ({
     before: `let m = ${inputs[of].at("start")};`,
     reads: { x: inputs[of] },
@@ -106,11 +105,12 @@ const maxima = <A>(rows: number, n: number, of = 0): Stage<A> =>
   }));
 
 /** Σ e^(x − m), with the maxima as stage 0. */
-const exponentials = <A>(rows: number, n: number, of = 0): Stage<A> =>
+export const exponentials = <A>(rows: number, n: number, of = 0): Stage<A> =>
   perRow(rows, n, ({ inputs, stages: [m] }) => ({
     before: `let m = ${m.at("i")};\n  let sum = 0;`,
     reads: { x: inputs[of] },
-    each: "sum += Math.exp(x - m);",
+    numbers: { top: TOP },
+    each: `let v = x - m;${ordered("e", "v", "Math.exp(v)")}\n  sum += e;`,
     result: "sum",
   }));
 
@@ -121,7 +121,7 @@ export const softmaxGather: GpuForm<Shares> = {
   // In a row with +∞ every share is NaN: m is ∞, and ∞ − ∞ is in the sum. In the limit the finite ones have 0.
   ...cellsOf(({ attrs: { n, limit = false }, inputs: [x], stages: [m, sum] }) => ({
     n,
-    numbers: { ...(limit && { top: 3.4028234663852886e38 }) },
+    numbers: { ...(limit && { top: TOP }) },
     reads: { x },
     shared: `let m = ${m.at("r")};\n  let sum = ${sum.at("r")};`,
     text: `let y = Math.exp(x - m) / sum;${limit ? "\n  if (x <= top && m > top) {\n    y = 0;\n  }" : ""}`,
@@ -133,14 +133,18 @@ export const logSoftmaxGather: GpuForm<Rows> = {
   ...cellsOf(({ attrs: { n }, inputs: [x], stages: [m, sum] }) => ({
     n,
     reads: { x },
-    shared: `let m = ${m.at("r")};\n  let sum = Math.log(${sum.at("r")});`,
-    text: "let y = x - m - sum;",
+    numbers: { top: TOP },
+    shared: `let m = ${m.at("r")};\n  let sum = ${sum.at("r")};${ordered("log", "sum", "Math.log(sum)")}`,
+    text: "let y = x - m - log;",
   })),
 };
 
 export const logsumexpGather: GpuForm<Rows> = {
   stages: ({ attrs: { n }, length }) => [maxima(length, n), exponentials(length, n)],
-  gather: ({ stages: [m, sum] }) => ({ body: `  return ${m.at("i")} + Math.log(${sum.at("i")});` }),
+  gather: ({ stages: [m, sum] }) => ({
+    numbers: { top: TOP },
+    body: `  let sum = ${sum.at("i")};${ordered("log", "sum", "Math.log(sum)")}\n  return ${m.at("i")} + log;`,
+  }),
 };
 
 export const softmaxBackwardGather: GpuForm<Rows> = {
@@ -173,7 +177,8 @@ export const logSoftmaxBackwardGather: GpuForm<Rows> = {
     n,
     reads: { g, l: y },
     shared: `let total = ${total.at("r")};`,
-    text: "let y = g - Math.exp(l) * total;",
+    numbers: { top: TOP },
+    text: `${ordered("e", "l", "Math.exp(l)")}\n  let y = g - e * total;`,
   })),
 };
 
@@ -233,74 +238,4 @@ export const normalizeBackwardGather: GpuForm<NormAttrs> = {
   let along = ${along.at("r")};`,
     text: "let y = (g - meanG - (x - meanX) * along) * scale;",
   })),
-};
-
-/** Whether a row counts, and its target. */
-const target = (of: Source, row: string): string => `let t = ${of.at(row)};`;
-
-export const crossEntropyGather: GpuForm<LossAttrs> = {
-  stages: ({ attrs: { C }, length }) => [maxima(length, C), exponentials(length, C)],
-  // With smoothing, a sum of all logits is needed too.
-  gather({ attrs: { C, ignoreIndex, smoothing }, inputs: [x, targets], stages: [m, sum] }) {
-    const total = `
-    let total = 0;
-    for (let c = 0; c < C; c += 1) {
-      total += ${x.at("i * C + c")};
-    }
-    loss = lse - (1 - smoothing) * ${x.at("i * C + t")} - smoothing * total / C;`;
-    return {
-      numbers: { C, ignoreIndex, ...(smoothing > 0 && { smoothing }) },
-      turns: C,
-      body: `
-  ${target(targets, "i")}
-  let loss = 0;
-  if (t < ignoreIndex || t > ignoreIndex) {
-    let lse = ${m.at("i")} + Math.log(${sum.at("i")});${smoothing > 0 ? total : `\n    loss = lse - ${x.at("i * C + t")};`}
-  }
-  return loss;`,
-    };
-  },
-  checked: [1],
-  checksRange: true,
-};
-
-/** Error    at the target the difference p − q is one of float32 numbers: off by 2⁻²³ · |g| */
-export const crossEntropyBackwardGather: GpuForm<LossAttrs> = {
-  stages: ({ attrs: { C }, inputs: [g] }) => [maxima(g.length, C, 1), exponentials(g.length, C, 1)],
-  ...cellsOf(({ attrs: { C, ignoreIndex, smoothing }, inputs: [g, x, targets], stages: [m, sum] }) => ({
-    n: C,
-    numbers: { ignoreIndex, hot: 1 - smoothing, floor: smoothing / C },
-    reads: { x },
-    shared: `${target(targets, "r")}
-  let m = ${m.at("r")};
-  let sum = ${sum.at("r")};
-  let own = ${g.at("r")};`,
-    text: `let y = 0;
-  if (t < ignoreIndex || t > ignoreIndex) {
-    let q = floor;
-    if (t === c) {
-      q += hot;
-    }
-    y = own * (Math.exp(x - m) / sum - q);
-  }`,
-  })),
-};
-
-/** q of nllLoss: smoothing / C everywhere, the rest at the target, 0 in rows to ignore. */
-export const targetsGather: GpuForm<LossAttrs> = {
-  gather: ({ attrs: { C, ignoreIndex, smoothing }, inputs: [targets] }) => ({
-    numbers: { C, ignoreIndex, hot: 1 - smoothing, floor: smoothing / C },
-    body: `${divide("r", "c", "i", "C")}
-  ${target(targets, "r")}
-  let y = floor;
-  if (t === c) {
-    y += hot;
-  }
-  if (t === ignoreIndex) {
-    y = 0;
-  }
-  return y;`,
-  }),
-  checked: [0],
-  checksRange: true,
 };

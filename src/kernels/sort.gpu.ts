@@ -1,6 +1,8 @@
 /** Counting, sorting by small keys, and top-k by counting ranks: integers, all exact. */
+
+import { rangeError } from "../errors.ts";
 import type { Gather, GpuForm, Range, Source } from "../gpu/form.ts";
-import { divide, overAll } from "./gather.gpu.ts";
+import { divide, overAll, TOP } from "./gather.gpu.ts";
 
 interface Keys {
   readonly numKeys: number;
@@ -105,11 +107,17 @@ export const slotKeysGather: GpuForm<{ numExperts: number; capacity: number }> =
   range: ({ attrs: { numExperts } }) => [0, 2 * numExperts - 1],
 };
 
+interface TopkAttrs {
+  readonly op: string;
+  readonly n: number;
+  readonly k: number;
+}
+
 /**
  * The rank of an element is how many are larger, or equal and before it; the thread of place j finds the element of rank j.
- * A NaN takes a rank from another one, whose place is then −1: the reader gets an error.
+ * A NaN has no order, so a launch looks for one: whoever reads what depends on the places gets an error.
  */
-export const topkGather: GpuForm<{ readonly n: number; readonly k: number }> = {
+export const topkGather: GpuForm<TopkAttrs> = {
   stages: ({ attrs: { n }, inputs: [x] }) => [
     {
       length: x.length,
@@ -145,4 +153,28 @@ export const topkGather: GpuForm<{ readonly n: number; readonly k: number }> = {
   }),
   checked: [],
   range: ({ attrs: { n } }) => [0, n - 1],
+  doubt({ attrs: { op, n }, inputs: [x] }) {
+    if (x.dtype === "int32") return null;
+    return {
+      length: x.length / n,
+      error: () => rangeError(op, "x", "a NaN", "numbers that can be ordered"),
+      gather: ({ inputs: [source] }) => ({
+        numbers: { n, top: TOP },
+        turns: n,
+        body: `
+  let start = i * n;
+  let end = start + n;
+  let found = 0;
+  for (let at = start; at < end; at += 1) {
+    let v = ${source.at("at")};
+    let ordered = 0;
+    if (v <= top || v >= -top) {
+      ordered = 1;
+    }
+    found += 1 - ordered;
+  }
+  return found;`,
+      }),
+    };
+  },
 };

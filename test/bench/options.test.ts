@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { cases, workOf } from "../../bench/cases.ts";
+import { gpuCases } from "../../bench/gpu/cases.ts";
 import { chosenCases, type Options, parseOptions, UsageError, usage } from "../../bench/options.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "moegrad-"));
@@ -15,6 +16,7 @@ describe("options", () => {
   test("without any, everything on the best device", () => {
     expect(parse()).toEqual({
       ...{ only: null, quick: false, peers: true, device: "auto", threads: 1, clock: "wall", json: null, write: false },
+      routes: ["webgl2", "webgpu"],
     });
   });
 
@@ -22,6 +24,11 @@ describe("options", () => {
     const options = parse("--device=simd", "--threads", "4", "--threads=2", "--quick", "--only", "moe8", "--no-peers");
     expect(options).toMatchObject({ device: "simd", threads: 2, quick: true, only: "moe8", peers: false });
     expect(parse("--cpu").clock).toBe("cpu");
+  });
+
+  test("a GPU has cases of its own, and routes that may be named", () => {
+    expect(parse("--device", "gpu", "--only", "AdamW")).toMatchObject({ device: "gpu", only: "AdamW" });
+    expect(parse("--device", "gpu", "--route", "webgl, webgl2,webgl").routes).toEqual(["webgl", "webgl2"]);
   });
 
   test("--json takes a file or none", () => {
@@ -34,16 +41,21 @@ describe("options", () => {
 
   test("help is asked for, and names every option and every case", () => {
     expect(parseOptions(["--quick", "--help"])).toBe("help");
-    for (const name of ["only", "quick", "no-peers", "device", "cpu", "threads", "json", "write", "help"]) {
+    for (const name of ["only", "quick", "no-peers", "device", "route", "cpu", "threads", "json", "write", "help"]) {
       expect(usage).toContain(`  --${name} `);
     }
-    for (const { name } of cases) expect(usage).toContain(name);
+    for (const { name } of [...cases, ...gpuCases]) expect(usage).toContain(name);
   });
 });
 
 describe("what cannot be is refused in one line that says what is allowed", () => {
   test.each([
-    [["--device", "gpu"], '--device has "gpu", expected auto, loops, simd'],
+    [["--device", "npu"], '--device has "npu", expected auto, loops, simd, gpu'],
+    [["--device", "gpu", "--threads", "2"], '--threads has "2", expected 1 (a GPU has its own)'],
+    [["--device", "gpu", "--cpu"], "--cpu has --device gpu beside it, expected another device"],
+    [["--device", "gpu", "--only", "tiny add"], '--only has "tiny add", expected part of a case\'s name'],
+    [["--device", "gpu", "--route", "headlessgl"], '--route has "headlessgl", expected webgl2, webgpu, webgl'],
+    [["--route", "webgl"], "--route has no --device gpu beside it, expected one (routes lead to GPUs)"],
     [["--device"], "--device has no value, expected --device NAME"],
     [["--only"], "--only has no value, expected --only PATTERN"],
     [
@@ -62,6 +74,7 @@ describe("what cannot be is refused in one line that says what is allowed", () =
     [["--write", "--quick"], "--write has --quick beside it, expected neither (the page tells all)"],
     [["--write", "--only", "exp"], "--write has --only beside it"],
     [["--write", "--no-peers"], "--write has --no-peers beside it"],
+    [["--device", "gpu", "--write", "--route", "webgl2"], "--write has --route beside it"],
     [["--peers"], "unknown option --peers, expected --only --quick --no-peers --device"],
     [["--"], "unknown option --, expected --only"],
     [["moe8"], 'unknown argument "moe8", expected --only --quick'],

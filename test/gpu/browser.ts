@@ -1,9 +1,10 @@
 /** Chromium, a page with the library in it, and what has to be installed for both. */
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
+import { join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 
@@ -24,6 +25,7 @@ export interface Tab {
   goto(url: string): Promise<unknown>;
   on(event: "console", listener: (message: { type(): string; text(): string }) => void): void;
   on(event: "pageerror", listener: (error: Error) => void): void;
+  addInitScript(script: { content: string }): Promise<void>;
   evaluate<A, T>(fn: (argument: A) => T | Promise<T>, argument: A): Promise<T>;
   close(): Promise<void>;
 }
@@ -56,11 +58,14 @@ export function findChromium(): string {
   );
 }
 
-export function launch(): Promise<Browser> {
+/** Without these, Chromium has neither WebGL nor an adapter of WebGPU where there is no GPU. */
+const SOFTWARE = ["--enable-unsafe-swiftshader", "--enable-unsafe-webgpu"];
+
+/** Starts the browser; its pages can collect their garbage, and measure their memory exactly. */
+export function launch(flags: readonly string[] = SOFTWARE): Promise<Browser> {
   const require = createRequire(`${folder}package.json`);
   const { chromium } = require("playwright-core") as { chromium: Launcher };
-  // Without the last, Chromium has no WebGPU adapter where there is no GPU.
-  const args = ["--no-sandbox", "--enable-unsafe-swiftshader", "--enable-unsafe-webgpu"];
+  const args = ["--no-sandbox", "--js-flags=--expose-gc", "--enable-precise-memory-info", ...flags];
   return chromium.launch({ executablePath: findChromium(), args });
 }
 
@@ -86,19 +91,42 @@ export async function bundle(): Promise<Map<string, string>> {
   return files;
 }
 
-/** Serves a page that may load its own scripts and nothing else: no eval, no inline code. */
+/** The text files below a folder, by the path under which they are served. */
+export function filesBelow(root: string): Map<string, string> {
+  const names = readdirSync(root, { recursive: true, encoding: "utf8" }).filter((name) =>
+    statSync(join(root, name)).isFile(),
+  );
+  return new Map(names.map((name) => [`/${name.split(sep).join("/")}`, readFileSync(join(root, name), "utf8")]));
+}
+
+const BLANK = '<!doctype html><script type="module" src="/page.js"></script>';
+
+/** Serves pages that may load their own scripts and nothing else: no eval, no inline code. */
 export async function serve(files: ReadonlyMap<string, string>): Promise<{ url: string; server: Server }> {
   const server = createServer((request, response) => {
-    const path = request.url ?? "/";
-    const script = files.get(path);
+    const { pathname } = new URL(request.url ?? "/", "http://localhost");
+    const path = pathname === "/" ? "/index.html" : pathname;
+    const text = files.get(path) ?? (path === "/index.html" ? BLANK : undefined);
     response.setHeader("Content-Security-Policy", "default-src 'self'");
-    if (script !== undefined) response.setHeader("Content-Type", "text/javascript").end(script);
-    else if (path === "/")
-      response.setHeader("Content-Type", "text/html").end('<script type="module" src="/page.js"></script>');
+    const type = path.endsWith(".html") ? "text/html" : "text/javascript";
+    if (text !== undefined) response.setHeader("Content-Type", type).end(text);
     else response.writeHead(path === "/favicon.ico" ? 204 : 404).end();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, server };
+}
+
+/** Errors and warnings that a page and its workers write, and what nobody catches there, promises included. */
+export function watch(tab: Tab): string[] {
+  const complaints: string[] = [];
+  tab.on("console", (message) => {
+    const text = message.text();
+    if (message.type() !== "error" && message.type() !== "warning") return;
+    // What a readback is, and no complaint.
+    if (!text.includes("GPU stall due to ReadPixels")) complaints.push(text);
+  });
+  tab.on("pageerror", (error) => complaints.push(error.message));
+  return complaints;
 }
 
 /** Versions, for the head of a report. */

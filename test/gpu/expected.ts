@@ -1,12 +1,6 @@
 /** What the programs have to give. */
 import assert from "node:assert/strict";
-
-const close = (actual: unknown, wanted: number[]): void => {
-  const list = actual as number[];
-  assert.equal(list.length, wanted.length);
-  const most = Math.max(...wanted.map(Math.abs));
-  for (const [i, x] of wanted.entries()) assert.ok(Math.abs(list[i] - x) <= 2e-5 * most, `${list} for ${wanted}`);
-};
+import { close, expectedUses } from "./expectedUses.ts";
 
 interface Counted {
   readonly result: unknown;
@@ -34,16 +28,18 @@ function trained(actual: unknown, looked: readonly string[] = []): void {
 }
 
 export const expected: Readonly<Record<string, (actual: unknown) => void>> = {
+  ...expectedUses,
   "train token": (actual) => trained(actual),
   "train capacity": (actual) => trained(actual),
   "train switch": (actual) => trained(actual),
-  // Its balance loss reads the first slot of every token, of which shapes alone do not say that there is one.
-  "train gshard": (actual) => trained(actual, ["indexSelect 2"]),
+  "train gshard": (actual) => trained(actual),
   "train expert": (actual) => trained(actual),
   "train transformer": (actual) => trained(actual),
   memory(actual) {
-    const [five, ten, thirty] = actual as number[];
-    assert.deepEqual([ten, thirty], [five, five]);
+    const live = actual as number[];
+    // From the fifth step on no step adds to them; the collector may give back what came before.
+    const rises = live.slice(5).filter((n, i) => n > live[i + 4]);
+    assert.deepEqual([live.length, rises], [30, []]);
   },
   launched(actual) {
     const [driver, ours] = actual as number[];
@@ -98,8 +94,7 @@ export const expected: Readonly<Record<string, (actual: unknown) => void>> = {
       ],
     );
   },
-  nan: (actual) =>
-    assert.match(String(actual), /^topk: the output has -1 at flat index \d, expected integers from 0 to 2/),
+  nan: (actual) => assert.equal(actual, "topk: x has a NaN, expected numbers that can be ordered"),
   disposed: (actual) => {
     for (const message of actual as string[]) assert.match(message, /^storage: the tensor has been freed/);
   },

@@ -1,5 +1,7 @@
 /** Programs on the GPU that look at the queue: each returns what it found, which the runner compares. */
 
+import type { Kernel } from "../../src/device/kernel.ts";
+import { run } from "../../src/device/run.ts";
 import { gpuCounts } from "../../src/gpu/index.ts";
 import {
   AdamW,
@@ -14,42 +16,21 @@ import {
   randn,
   scope,
   switchRouter,
-  type Tensor,
+  Tensor,
   Transformer,
   tensor,
   topKRouter,
   useDevice,
 } from "../../src/index.ts";
 import { driver, losers } from "./driver.ts";
+import { longPrograms } from "./long.ts";
+import { counted, list, messageOf, sleep, thrown } from "./parts.ts";
+import { usePrograms } from "./uses.ts";
+import { vectorFaults, vectorNames } from "./vectors.ts";
+import { wrongPrograms } from "./wrong.ts";
 
-const messageOf = async (promise: Promise<unknown>): Promise<string> => {
-  try {
-    await promise;
-    return "no error";
-  } catch (error) {
-    return (error as Error).message;
-  }
-};
-
-const thrown = (fn: () => unknown): string => {
-  try {
-    fn();
-    return "no error";
-  } catch (error) {
-    return (error as Error).message;
-  }
-};
-
-const counted = async (fn: () => Promise<unknown>) => {
-  const before = gpuCounts();
-  const result = await fn();
-  const after = gpuCounts();
-  if (before === null || after === null) throw new Error("no GPU is in use");
-  const names = ["launches", "uploads", "readbacks", "fallbacks"] as const;
-  return { result, ...Object.fromEntries(names.map((name) => [name, after[name] - before[name]])) };
-};
-
-const list = async (x: Tensor): Promise<number[]> => Array.from(await x.read());
+const squares: Kernel["loops"] = (out, [x]) => out.set(x.map((v: number) => v * v));
+const formless: Kernel = { name: "formless", reference: squares, loops: squares };
 
 const routers = {
   token: () => topKRouter({ k: 2 }),
@@ -152,16 +133,26 @@ const trainings = Object.fromEntries(
 
 export const programs: Readonly<Record<string, () => Promise<unknown>>> = {
   ...trainings,
+  ...longPrograms,
+  ...usePrograms,
+  ...wrongPrograms,
+  /** What PyTorch gives, within its tolerance, and the same bits in a second run. */
+  "PyTorch vectors": () =>
+    counted(async () => {
+      const faults: string[] = [];
+      for (const name of vectorNames) faults.push(...(await vectorFaults(name)));
+      return faults;
+    }),
   "train transformer": () => compared(() => trainTransformer(4)),
-  /** How many textures or buffers live after 5, 10 and 30 steps, counted at the driver's functions. */
+  /** How many textures or buffers live after each of 30 steps, counted at the driver's functions. */
   memory: async () => {
     const step = stepper();
     const live: number[] = [];
-    for (let i = 1; i <= 30; i++) {
+    for (let i = 0; i < 30; i++) {
       const loss = step();
       await loss.read();
       loss.dispose();
-      if (i === 5 || i === 10 || i === 30) live.push(driver.live);
+      live.push(driver.live);
     }
     return live;
   },
@@ -185,7 +176,11 @@ export const programs: Readonly<Record<string, () => Promise<unknown>>> = {
       return list(x);
     }),
   /** A kernel without a form runs inside the queue, and its result goes back to the device. */
-  fallback: () => counted(async () => list(tensor([1, 2, 3]).add(1).pow(2).mul(2))),
+  fallback: () =>
+    counted(async () => {
+      const squares = run(formless, [tensor([1, 2, 3]).add(1)], {}, [3], "float32");
+      return list(new Tensor(squares).mul(2));
+    }),
   /** float64 is the host's: exact, and read from the queue when it comes from there. */
   float64: () => counted(async () => list(tensor([1, 2, 4]).div(3).to("float64").mul(3))),
   /** Integers beyond 2²⁴ are not counted by floats. */
@@ -261,9 +256,7 @@ export const programs: Readonly<Record<string, () => Promise<unknown>>> = {
     const y = x.add(1);
     await y.mul(1).read();
     losers[losers.length - 1]();
-    await new Promise((resolve) =>
-      (globalThis as unknown as { setTimeout(f: unknown, ms: number): void }).setTimeout(resolve, 50),
-    );
+    await sleep(50);
     const messages = [await messageOf(y.add(1).read()), await messageOf(y.read())];
     const next = await useDevice("gpu", { route: info.gpu?.route });
     return [messages, next.name, next.gpu?.route === info.gpu?.route, await list(x.add(2)), thrown(() => y.add(1))];

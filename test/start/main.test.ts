@@ -140,6 +140,26 @@ describe("ends", () => {
     expect({ code, stdout, stderr }).toEqual({ code: 2, stdout: "", stderr: line });
   });
 
+  test("a GPU that is asked for by name and not there exits with 2 and says what to install", async () => {
+    const hook =
+      "export const resolve = (name, context, next) =>" +
+      ' ["gpu.js", "webgpu"].includes(name) ? Promise.reject(new Error("no " + name + " here")) : next(name, context);';
+    const preload = `import { register } from "node:module"; register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hook)}`)});`;
+    const out = join(folder, "gpu.html");
+    const { code, stdout, stderr } = await start(["--device", "gpu", "--out", out], undefined, [
+      "--import",
+      `data:text/javascript,${encodeURIComponent(preload)}`,
+    ]);
+    expect({ code, stdout, stderr }).toEqual({
+      code: 2,
+      stdout: "",
+      stderr:
+        'npm start: --device has "gpu", expected the packages for it, which are not here: ' +
+        "npm ci --prefix test/gpu (no webgpu here)\n",
+    });
+    expect(existsSync(out)).toBe(false);
+  });
+
   test("--help exits with 0", async () => {
     const { code, stdout } = await start(["--help"]);
     expect(code).toBe(0);

@@ -25,15 +25,19 @@ describe("options", () => {
   });
 
   test("a device that is faster takes more steps", () => {
-    expect([parse().steps, parse("--device", "simd").steps, parse("--device", "loops").steps]).toEqual([
-      4000, 4000, 1000,
-    ]);
+    const steps = ["auto", "simd", "loops", "gpu"].map((device) => parse("--device", device).steps);
+    expect([parse().steps, ...steps]).toEqual([4000, 4000, 4000, 1000, 1000]);
     expect(parse("--device", "loops", "--steps", "7")).toMatchObject({ device: "loops", steps: 7 });
   });
 
   test("are read in both spellings, the last one counts", () => {
     const options = parse("--steps", "7", "--steps=9", "--routers", "gshard, dense", "--json", "-", "--languages=eng");
     expect(options).toMatchObject({ steps: 9, routers: ["gshard", "dense"], json: "-", languages: ["eng"] });
+  });
+
+  test("a GPU trains one model at a time", () => {
+    expect(parse("--device", "gpu").workers).toBe(1);
+    expect(parse("--device", "gpu", "--workers", "1").workers).toBe(1);
   });
 
   test("one expert is enough for models that do not ask for two", () => {
@@ -92,7 +96,8 @@ describe("what cannot be is refused in one line that says what is allowed", () =
     [["--steps", "1.5"], '--steps has "1.5", expected an integer from 1 to 1000000'],
     [["--steps", "many"], '--steps has "many", expected an integer from 1 to 1000000'],
     [["--steps", "-3"], '--steps has "-3", expected an integer from 1 to 1000000'],
-    [["--device", "cuda"], '--device has "cuda", expected auto, loops, simd'],
+    [["--device", "cuda"], '--device has "cuda", expected auto, loops, simd, gpu'],
+    [["--device", "gpu", "--workers", "2"], '--workers has "2", expected 1 (a GPU trains one model at a time)'],
     [["--seed", "1e3"], '--seed has "1e3", expected an integer from 0 to 9007199254740991'],
     [["--seed", "9007199254740993"], '--seed has "9007199254740993", expected an integer from 0 to 9007199254740991'],
     [["--experts", "65"], '--experts has "65", expected an integer from 1 to 64'],
