@@ -2,10 +2,11 @@
  * One process of the bench: makes a problem with its exact results, times one side of it, or measures the machine's roof.
  * The order is the only argument, the answer the last line of output; an error is one line and exit code 1.
  */
-import { cases, type StepTask, type Task, workOf } from "./cases.ts";
+import { cases, type StepTask, workOf } from "./cases.ts";
 import type { Order } from "./children.ts";
-import { type Inputs, inputsOf, loadProblem, type Problem, saveProblem } from "./data.ts";
-import { choose, expectedOf } from "./reference.ts";
+import { loadProblem, type Problem, saveProblem } from "./data.ts";
+import { decidedInputs } from "./decided.ts";
+import { expectedOf } from "./reference.ts";
 import { measureRoof } from "./roof.ts";
 import type { SideModule } from "./sides/side.ts";
 import { timeJob } from "./timing.ts";
@@ -28,17 +29,6 @@ async function makeProblem(name: string, folder: string): Promise<object> {
   const expected = Object.entries(exact).map(([output, data]) => [output, Float32Array.from(data)]);
   saveProblem(folder, { task, inputs, expected: Object.fromEntries(expected) });
   return workOf(task);
-}
-
-/** How near to each other two choices of a router may be. */
-const MARGIN = 1e-5;
-
-/** Inputs for which no rounding can send a token elsewhere: all sides then choose the same experts. */
-function decidedInputs(task: Task): Inputs {
-  for (let seed = 1; ; seed++) {
-    const inputs = inputsOf(task, seed);
-    if (task.kind !== "moe" || choose(task, inputs).margin > MARGIN) return inputs;
-  }
 }
 
 /** A training step has no closed form: the loops, which the tests hold against the references, say what is right. */

@@ -9,11 +9,14 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Children } from "./children.ts";
+import { writeGpuPage } from "./gpu/markdown.ts";
+import { gpuLast } from "./gpu/table.ts";
 import { chosenCases, type Options, parseOptions, UsageError, usage } from "./options.ts";
 import { writePage } from "./page.ts";
 import { type Present, presentPeers } from "./peers/install.ts";
 import { minutes, progressLine } from "./progress.ts";
 import type { Roof } from "./roof.ts";
+import type { Settings } from "./sides/side.ts";
 import { type Cell, OWN, type Plan, processesOf, type Results, type Row, runSuite } from "./suite.ts";
 import { digits, failures, header, line } from "./table.ts";
 
@@ -39,12 +42,15 @@ async function main(args: readonly string[]): Promise<number> {
   const began = performance.now();
   const folder = mkdtempSync(join(tmpdir(), "moegrad-bench-"));
   try {
-    const results = await run(options, folder, children, output);
+    const { results, write, last } =
+      options.device === "gpu"
+        ? await runOnGpu(options, folder, children, output)
+        : await runOnCpu({ ...options, device: options.device }, folder, children, output);
     if (options.json === "-") process.stdout.write(`${JSON.stringify(results, null, 1)}\n`);
     else if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(results, null, 1)}\n`);
-    if (options.write) writePage(results);
-    output.write(`\n${lastLine(results, (performance.now() - began) / 1000)}\n`);
-    return results.rows.some(({ sides }) => "failed" in sides[OWN]) ? 1 : 0;
+    if (options.write) write();
+    output.write(`\n${last}; all in all ${minutes((performance.now() - began) / 1000)}\n`);
+    return results.rows.some(({ sides: { [OWN]: own } }) => own === undefined || "failed" in own) ? 1 : 0;
   } catch (error) {
     if (interrupted) return INTERRUPTED;
     throw error;
@@ -53,7 +59,43 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-async function run(options: Options, folder: string, children: Children, output: NodeJS.WriteStream): Promise<Results> {
+/** What a run found, how it becomes a page, and what the last line says of it. */
+interface Ran {
+  readonly results: { readonly rows: readonly { readonly sides: Readonly<Record<string, object>> }[] };
+  readonly write: () => void;
+  readonly last: string;
+}
+
+async function runOnCpu(
+  options: CpuOptions,
+  folder: string,
+  children: Children,
+  output: NodeJS.WriteStream,
+): Promise<Ran> {
+  const results = await run(options, folder, children, output);
+  return { results, write: () => writePage(results), last: lastWords(results) };
+}
+
+/** Loaded when it is asked for: it needs Vite and what drives a browser. */
+async function runOnGpu(
+  options: Options,
+  folder: string,
+  children: Children,
+  output: NodeJS.WriteStream,
+): Promise<Ran> {
+  const { benchGpu } = await import("./gpu/run.ts");
+  const results = await benchGpu(options, folder, children, output);
+  return { results, write: () => writeGpuPage(results), last: gpuLast(results) };
+}
+
+type CpuOptions = Options & { readonly device: Settings["device"] };
+
+async function run(
+  options: CpuOptions,
+  folder: string,
+  children: Children,
+  output: NodeJS.WriteStream,
+): Promise<Results> {
   const say = (text: string): void => void output.write(`${text}\n`);
   const { versions, missing, python } = options.peers ? await presentPeers(children, say) : NONE;
   const { device, threads, quick, clock } = options;
@@ -95,10 +137,10 @@ const ownTimes = (rows: readonly Row[]) =>
 /** What the library itself said of where it ran. */
 const deviceOf = (rows: readonly Row[]): string => [...new Set(ownTimes(rows).map(({ how }) => how))].join("; ");
 
-function lastLine({ rows, device }: Results, seconds: number): string {
+function lastWords({ rows, device }: Results): string {
   const worst = Math.max(0, ...ownTimes(rows).map(({ error }) => error));
   const off = `results at most ${worst.toExponential(1)} of the largest number from the exact ones`;
-  return `moegrad on ${device || "no device"}; ${off}; all in all ${minutes(seconds)}`;
+  return `moegrad on ${device || "no device"}; ${off}`;
 }
 
 try {

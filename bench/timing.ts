@@ -1,6 +1,7 @@
 /** Timing: one job in this process, by tinybench. */
 import { Bench } from "tinybench";
-import { type Problem, TOLERANCE, worstError } from "./data.ts";
+import { TOLERANCE, worstError } from "./agreement.ts";
+import type { Problem } from "./data.ts";
 import type { Job } from "./sides/side.ts";
 
 /** What a process found out. */

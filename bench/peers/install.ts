@@ -16,7 +16,7 @@ export interface Present {
 
 /** Finds the peers, after installing those of npm on the first run. `say`: where to tell that it takes a while. */
 export async function presentPeers(children: Children, say: (text: string) => void): Promise<Present> {
-  const failed = await install(children, say);
+  const failed = await installPeers(children, say);
   const native = await findPyTorch(children);
   const [versions, missing]: [Record<string, string>, Record<string, string>] = [{}, {}];
   for (const peer of peers) {
@@ -27,8 +27,8 @@ export async function presentPeers(children: Children, say: (text: string) => vo
   return { versions, missing, python: native[2] };
 }
 
-/** null, or why the installation failed. */
-async function install(children: Children, say: (text: string) => void): Promise<string | null> {
+/** Installs those of npm where they are not there yet. Null, or why that failed. */
+export async function installPeers(children: Children, say: (text: string) => void): Promise<string | null> {
   const lock = `${folder}node_modules/.package-lock.json`;
   if (existsSync(lock) && statSync(lock).mtimeMs >= statSync(`${folder}package-lock.json`).mtimeMs) return null;
   say("installing the peers into bench/peers, once (about 560 MB)");

@@ -1,7 +1,8 @@
 /** What the bench holds all libraries against, held against the library's own float64 references. */
 import { describe, expect, test } from "vitest";
+import { worstError } from "../../bench/agreement.ts";
 import type { MoETask, Task } from "../../bench/cases.ts";
-import { inputsOf, worstError } from "../../bench/data.ts";
+import { inputsOf } from "../../bench/data.ts";
 import { choose, expectedOf } from "../../bench/reference.ts";
 import { open } from "../../bench/sides/moegrad.ts";
 
