@@ -5,7 +5,7 @@
  *   bandwidth   a copy of an array in fours; bytes read and bytes written both count
  */
 import { findRoute, type Route, type RouteName } from "../../src/gpu/route.ts";
-import type { Layout } from "../../src/gpu/source.ts";
+import type { Layout } from "../../src/gpu/texels.ts";
 import type { Roof } from "../roof.ts";
 
 const CHAINS = 8;
@@ -20,7 +20,7 @@ const LONG_MS = 100;
 const each = (text: (chain: string) => string): string =>
   Array.from({ length: CHAINS }, (_, c) => text(`x${c}`)).join(" ");
 
-const CELL = "const i = this.thread.z * this.output.x + this.thread.x;";
+const CELL = "const i = this.thread.y * this.output.x + this.thread.x;";
 
 /** x ← x · ½ + 1, so many turns. */
 const CHAINED = `function (turns, half, one) {

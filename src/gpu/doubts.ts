@@ -9,6 +9,7 @@
 import type { Handle } from "./library.ts";
 import type { Route } from "./route.ts";
 import type { Resident } from "./storage.ts";
+import { CELL } from "./texels.ts";
 
 /** A float counts to 2²⁴, so it holds as many bits. */
 const BITS = 24;
@@ -16,7 +17,7 @@ const BITS = 24;
 export const WORDS = 16;
 
 const note = (notes: string): string => `function (found, ${notes === "0" ? "" : "notes, "}length, word, bit) {
-  const i = this.thread.z * this.output.x + this.thread.x;
+  const i = ${CELL};
   let sum = 0;
   for (let k = 0; k < length; k += 1) {
     sum += Math.abs(found[k]);
@@ -31,7 +32,7 @@ const FIRST = note("0");
 const NEXT = note("notes[i]");
 
 const APPEND = `function (numbers, notes, length) {
-  const i = this.thread.z * this.output.x + this.thread.x;
+  const i = ${CELL};
   let y = 0;
   if (i < length) {
     y = numbers[i];

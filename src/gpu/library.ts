@@ -25,6 +25,8 @@ export interface Program {
 
 export interface Instance {
   createKernel(source: string, settings: object): Program;
+  /** Text in front of every kernel, in the language of the route. */
+  injectNative(source: string): unknown;
   destroy(): unknown;
 }
 

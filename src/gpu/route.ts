@@ -7,7 +7,7 @@
 
 import { GPUJS, type GpuJs, type Handle, type Instance, loadGpuJs, type Program } from "./library.ts";
 import { selfTest } from "./selfTest.ts";
-import type { Layout } from "./source.ts";
+import { fetchText, type Layout, outputSize, PACK, UNPACK, UPLOAD, UPLOAD_FOURS } from "./texels.ts";
 
 export const routeNames = ["webgpu", "webgl2", "webgl", "headlessgl"] as const;
 export type RouteName = (typeof routeNames)[number];
@@ -57,51 +57,6 @@ const SETTINGS = {
   loopMaxIterations: 65_535,
 };
 
-/** Columns of an output on WebGL. */
-const COLUMNS = 2 ** 18;
-
-/**
- * The size of an output of so many cells. WebGL: [columns, 1, rows], which gpu.js folds into a texture; the last row may have
- * some to spare, which nobody reads. WebGPU: one dim, since of more than one gpu.js makes groups of 8 × 8 threads, of which
- * seven eighths would have nothing to do.
- */
-export function outputSize(length: number, layout: Layout): readonly number[] {
-  if (layout === "buffers") return [length];
-  return length <= COLUMNS ? [length, 1, 1] : [COLUMNS, 1, Math.ceil(length / COLUMNS)];
-}
-
-const CELL = "this.thread.z * this.output.x + this.thread.x";
-
-/** Uploads, one number a texel or four: an array of two dims is indexed by integers, so that 2²⁶ numbers can be reached. */
-const UPLOAD = `function (x) {\n  return x[${CELL}];\n}`;
-const UPLOAD_FOURS = `function (x) {
-  const i = ${CELL};
-  return [x[i][0], x[i][1], x[i][2], x[i][3]];
-}`;
-
-/** From one number a texel to four, and back. */
-const PACK = `function (x) {
-  const i = 4 * (${CELL});
-  return [x[i], x[i + 1], x[i + 2], x[i + 3]];
-}`;
-const UNPACK = `function (x) {
-  const i = ${CELL};
-  const q = Math.floor((i + 0.5) / 4);
-  const c = i - 4 * q;
-  const v = x[q];
-  let y = v[0];
-  if (c > 0.5) {
-    y = v[1];
-  }
-  if (c > 1.5) {
-    y = v[2];
-  }
-  if (c > 2.5) {
-    y = v[3];
-  }
-  return y;
-}`;
-
 /** A WebGPU buffer of fours is one of single numbers, too, and is read at once as such. */
 function flat(handle: Handle): Handle {
   const buffer = handle as Handle & { componentCount: number; output: readonly number[] };
@@ -126,6 +81,7 @@ export class Route {
   ) {
     this.#api = api;
     this.#instance = new api.GPU({ mode: name });
+    if (this.layout === "texels") this.#instance.injectNative(fetchText(name === "webgl2" ? 2 : 1));
     this.#class = {
       webgpu: api.WebGPUKernel,
       webgl2: api.WebGL2Kernel,
@@ -176,16 +132,20 @@ export class Route {
 
   /** A copy of the numbers behind a handle. */
   async read(handle: Handle, length: number, fours = false): Promise<Float32Array> {
-    // Of texels of four, gpu.js would make an array each.
-    const numbers = fours && handle.renderValues ? handle.renderValues() : await handle.toArray();
-    const out = new Float32Array(length);
-    if (numbers instanceof Float32Array) out.set(numbers.subarray(0, length));
-    else {
-      (numbers as Float32Array[][]).forEach(([row], z) => {
-        const at = z * COLUMNS;
-        out.set(at + row.length > length ? row.subarray(0, length - at) : row, at);
-      });
+    if (!fours && this.layout === "texels" && length % 4 === 0) {
+      // Texels come whole, so that one number in each would be a quarter of what is copied.
+      const packed = await this.pack(handle, length);
+      try {
+        return await this.read(packed, length, true);
+      } finally {
+        packed.delete();
+      }
     }
+    // gpu.js's own toArray would make an array of every row, or of every texel.
+    const texels = handle.renderValues ? handle.renderValues() : null;
+    const numbers = texels ?? ((await handle.toArray()) as Float32Array);
+    const step = texels !== null && !fours ? 4 : 1;
+    const out = step === 1 ? numbers.slice(0, length) : Float32Array.from({ length }, (_, i) => numbers[4 * i]);
     const lost = this.lost();
     if (lost !== null) throw new Error(lost);
     return out;

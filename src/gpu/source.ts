@@ -11,6 +11,7 @@
 import type { DType } from "../device/kernel.ts";
 import type { Four, Gather, GpuCall, GpuForm, Source } from "./form.ts";
 import { faults } from "./lint.ts";
+import { CELL, type Layout } from "./texels.ts";
 
 /** Most elements that float32 can count, and so that a flat index can reach. */
 export const MAX_ELEMENTS = 2 ** 24;
@@ -18,9 +19,6 @@ export const MAX_ELEMENTS = 2 ** 24;
 export const MAX_TURNS = 65_535;
 /** The arrays that one WebGPU kernel can read besides the one that it writes. */
 export const MAX_ARRAYS = 7;
-
-/** How arrays lie on a route: in texels, or in buffers where fours and single numbers are the same. */
-export type Layout = "texels" | "buffers";
 
 /** An input as a launch is planned: how long, of what, its number when it is one that is known, and whether it is in fours. */
 export interface Planned {
@@ -43,9 +41,6 @@ export interface Launch {
   readonly threads: number;
   readonly fours: boolean;
 }
-
-/** The cell of a thread: outputs are [columns, 1, rows] or [columns], which is the same to a text. */
-const CELL = "const i = this.thread.z * this.output.x + this.thread.x;";
 
 /** Arrays and numbers that a text reads, by their names in it, in the order of its arguments. */
 class Arguments {
@@ -123,7 +118,7 @@ function launchOf<A>(
   if (gather === null || (gather.turns ?? 1) > MAX_TURNS || args.arrays > MAX_ARRAYS) return null;
   if ([reach, ...args.sizes].some((size) => size > MAX_ELEMENTS) || args.sizes.includes(0)) return null;
   for (const [name, value] of Object.entries(gather.numbers ?? {})) args.number(name, value);
-  const text = `function (${args.names.join(", ")}) {\n  ${CELL}\n${gather.body.replace(/^\n|\s+$/g, "")}\n}`;
+  const text = `function (${args.names.join(", ")}) {\n  const i = ${CELL};\n${gather.body.replace(/^\n|\s+$/g, "")}\n}`;
   const wrong = faults(text);
   if (wrong.length > 0) throw new Error(`the kernel's text breaks the dialect: ${wrong.join("; ")}`);
   return { text, args: args.values, threads, fours };

@@ -24,6 +24,16 @@ function batchRule(map: readonly number[]): { repeat: number; count: number } | 
 const batchOf = (of: string): string =>
   `${divide(`${of}Turn`, `${of}Rest`, "batch", `${of}Repeat`)}${divide(`${of}Round`, of, `${of}Turn`, `${of}Count`)}`;
 
+/** Declares m, the row of y that a thread is in, and where its row of a and its column of b begin: p and q. */
+const startsOf = (batched: boolean): string =>
+  batched
+    ? `${divide("batch", "m", "r", "M")}${batchOf("batchA")}${batchOf("batchB")}
+  let p = batchA * sizeA + m * rowA;
+  let q = batchB * sizeB + n * columnB;`
+    : `
+  let p = r * rowA;
+  let q = n * columnB;`;
+
 /**
  * Declares `sum` = Σ a[p] · b[q] over so many steps of p by stepA and of q by stepB, in order. Four steps a turn: turning
  * costs as much as a step.
@@ -119,52 +129,55 @@ const alongBoth = (a: Source, b: Source): string => {
  * Error    products and sums are rounded to float32 at every step, in order of k: K · 2⁻²³ of Σ |a · b|
  */
 export const matmulGather: GpuForm<MatmulAttrs> = {
-  gather({ attrs: { M, N, K, transposeA, transposeB, aOfBatch, bOfBatch }, inputs: [a, b] }) {
-    const batches = batchNumbers(aOfBatch, bOfBatch);
+  gather({ attrs, inputs: [a, b] }) {
+    const { M, N, K, transposeA, transposeB, aOfBatch } = attrs;
+    const batches = batchNumbers(attrs, M * K, K * N);
     if (batches === null) return null;
     // p and q start at the first element of a row of a and a column of b, and move by steps of their own along k.
     return {
       numbers: {
-        ...{ M, N, K, sizeA: M * K, sizeB: K * N, ...batches },
+        ...{ N, K, ...batches },
         ...{ rowA: transposeA ? 1 : K, stepA: transposeA ? M : 1 },
         ...{ columnB: transposeB ? K : 1, stepB: transposeB ? 1 : N },
       },
       turns: K,
-      body: `${divide("r", "n", "i", "N")}${divide("batch", "m", "r", "M")}${batchOf("batchA")}${batchOf("batchB")}
-  let p = batchA * sizeA + m * rowA;
-  let q = batchB * sizeB + n * columnB;
+      body: `${divide("r", "n", "i", "N")}${startsOf(aOfBatch.length > 1)}
 ${dotOf(a, b, "K")}
   return sum;`,
     };
   },
-  fours({ attrs: { M, N, K, transposeA, transposeB, aOfBatch, bOfBatch }, inputs: [a, b] }): Gather | null {
-    const batches = batchNumbers(aOfBatch, bOfBatch);
+  fours({ attrs, inputs: [a, b] }): Gather | null {
+    const { M, N, K, transposeA, transposeB, aOfBatch } = attrs;
     const wholeA = !transposeA && K % 4 === 0;
-    if (batches === null || N % 4 !== 0 || (transposeB && !wholeA)) return null;
+    if (N % 4 !== 0 || (transposeB && !wholeA)) return null;
     const groups = wholeA ? 4 : 1;
+    const batches = batchNumbers(attrs, (M * K) / groups, (K * N) / 4);
+    if (batches === null) return null;
+    const along = transposeB ? alongBoth : wholeA ? alongRows : alongColumn;
     return {
       numbers: {
-        ...{ M, columns: N / 4, count: K / groups, ...batches },
-        ...{
-          sizeA: (M * K) / groups,
-          rowA: transposeA ? 1 : K / groups,
-          ...(!wholeA && { stepA: transposeA ? M : 1 }),
-        },
-        ...{ sizeB: (K * N) / 4, columnB: transposeB ? K : 1, row: transposeB ? K / 4 : N / 4 },
+        ...{ columns: N / 4, count: K / groups, ...batches },
+        ...{ rowA: transposeA ? 1 : K / groups, ...(!wholeA && { stepA: transposeA ? M : 1 }) },
+        ...{ columnB: transposeB ? K : 1, row: transposeB ? K / 4 : N / 4 },
       },
       turns: K / groups,
-      body: `${divide("r", "n", "i", "columns")}${divide("batch", "m", "r", "M")}${batchOf("batchA")}${batchOf("batchB")}
-  let p = batchA * sizeA + m * rowA;
-  let q = batchB * sizeB + n * columnB;${SUMS}${transposeB ? alongBoth(a, b) : wholeA ? alongRows(a, b) : alongColumn(a, b)}
+      body: `${divide("r", "n", "i", "columns")}${startsOf(aOfBatch.length > 1)}${SUMS}${along(a, b)}
 ${RESULT}`,
     };
   },
 };
 
-function batchNumbers(aOfBatch: readonly number[], bOfBatch: readonly number[]): Record<string, number> | null {
+/** What startsOf needs where there is more than one batch. Sizes are those of the matrices, in what p and q count. */
+function batchNumbers(
+  { aOfBatch, bOfBatch, M }: MatmulAttrs,
+  sizeA: number,
+  sizeB: number,
+): Record<string, number> | null {
+  if (aOfBatch.length === 1) return {};
   const [a, b] = [batchRule(aOfBatch), batchRule(bOfBatch)];
   if (a === null || b === null) return null;
-  return { batchARepeat: a.repeat, batchACount: a.count, batchBRepeat: b.repeat, batchBCount: b.count };
+  const rules = { batchARepeat: a.repeat, batchACount: a.count, batchBRepeat: b.repeat, batchBCount: b.count };
+  return { M, sizeA, sizeB, ...rules };
 }
 
 /**

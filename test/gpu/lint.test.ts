@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import type { GpuForm } from "../../src/gpu/form.ts";
 import { formOf } from "../../src/gpu/forms.ts";
 import { faults, rules } from "../../src/gpu/lint.ts";
-import { type Layout, MAX_ELEMENTS, plan } from "../../src/gpu/source.ts";
+import { MAX_ELEMENTS, plan } from "../../src/gpu/source.ts";
+import type { Layout } from "../../src/gpu/texels.ts";
 import { type Case, cases } from "./cases.ts";
 
 const text = (body: string, parameters = "x0, n"): string => `function (${parameters}) {\n${body}\n}`;
@@ -117,7 +118,7 @@ describe("the texts of the library", () => {
     const texts = (["texels", "buffers"] as const).map((layout) => plan(form, {}, inputs, float, layout));
     expect(texts[0]).toEqual([
       {
-        text: "function (f1, x0, x2, n) {\n  const i = this.thread.z * this.output.x + this.thread.x;\nlet v = f1[i]; return [v[0], v[1], v[2], v[3] * x0 * n + x2[i]];\n}",
+        text: "function (f1, x0, x2, n) {\n  const i = this.thread.y * this.output.x + this.thread.x;\nlet v = f1[i]; return [v[0], v[1], v[2], v[3] * x0 * n + x2[i]];\n}",
         args: [{ array: 1, fours: true }, 0.5, { array: 2, fours: false }, 3],
         ...{ threads: 2, fours: true },
       },
