@@ -16,6 +16,8 @@ function products({ floats }: Draw): Case[] {
     { M: 17, N: 4, K: 33 },
     { M: 3, N: 8, K: 12 },
     { M: 6, N: 20, K: 4 },
+    { M: 8, N: 32, K: 12 },
+    { M: 5, N: 36, K: 8 },
   ];
   return sizes.flatMap((size) =>
     [false, true].flatMap((transposeA) =>

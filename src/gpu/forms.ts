@@ -32,8 +32,8 @@ import {
   groupedOuterGather,
   groupRowsGather,
   groupSumsGather,
-  matmulGather,
-} from "../kernels/matmul.gpu.ts";
+} from "../kernels/groupedMatmul.gpu.ts";
+import { matmulGather } from "../kernels/matmul.gpu.ts";
 import { nextBestGather } from "../kernels/nextBest.gpu.ts";
 import { powGather } from "../kernels/pow.gpu.ts";
 import { argmaxGather, cumsumGather, sumGather } from "../kernels/reduce.gpu.ts";

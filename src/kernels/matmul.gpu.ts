@@ -4,9 +4,8 @@
  * Where N is a multiple of four a thread makes four neighbouring columns. Per step of four along k it then reads one group of
  * a and four of b for sixteen products, 0.3 fetches each instead of 2.
  */
-import type { Four, Gather, GpuForm, Source } from "../gpu/form.ts";
+import type { Four, Gather, GpuForm, Source, Stage } from "../gpu/form.ts";
 import { divide } from "./gather.gpu.ts";
-import type { GroupedAttrs } from "./groupedMatmul.ts";
 import type { MatmulAttrs } from "./matmul.ts";
 
 /**
@@ -38,7 +37,7 @@ const startsOf = (batched: boolean): string =>
  * Declares `sum` = Σ a[p] · b[q] over so many steps of p by stepA and of q by stepB, in order. Four steps a turn: turning
  * costs as much as a step.
  */
-const dotOf = (a: Source, b: Source, count: string): string => `
+export const dotOf = (a: Source, b: Source, count: string): string => `
   let sum = 0;
   let whole = ${count} - 3;
   let rest = 0;
@@ -58,20 +57,20 @@ const dotOf = (a: Source, b: Source, count: string): string => `
   }`;
 
 /** Four sums of a group of columns. */
-const SUMS = `
+export const SUMS = `
   let sum0 = 0;
   let sum1 = 0;
   let sum2 = 0;
   let sum3 = 0;`;
-const RESULT = "  return [sum0, sum1, sum2, sum3];";
+export const RESULT = "  return [sum0, sum1, sum2, sum3];";
 
 /** sum[j] += x · y[j] for each of four columns. */
-const addRow = (x: string, y: Four): string => y.parts.map((part, j) => `sum${j} += ${x} * ${part};`).join(" ");
+export const addRow = (x: string, y: Four): string => y.parts.map((part, j) => `sum${j} += ${x} * ${part};`).join(" ");
 
 /**
  * Walks along k in fours: groups of a from p, and the rows k … k + 3 of b, groups of columns from q with `row` groups a row.
  */
-const alongRows = (a: Source, b: Source): string => {
+export const alongRows = (a: Source, b: Source): string => {
   const x = a.four("u", "p + k");
   const rows = [0, 1, 2, 3].map((j) => b.four(`v${"abcd"[j]}`, j === 0 ? "q" : `q + ${j === 1 ? "" : `${j} * `}row`));
   return `
@@ -86,7 +85,7 @@ const alongRows = (a: Source, b: Source): string => {
  * The same where four neighbours of a along k are not: one number of a for each row of b, from `start` on to before `end`; p
  * and q are those of the start, and move by stepA and row. Four steps a turn: turning costs as much as a step.
  */
-const alongColumn = (a: Source, b: Source, start = "0", end = "count"): string => {
+export const alongColumn = (a: Source, b: Source, start = "0", end = "count"): string => {
   const rows = [0, 1, 2, 3].map((j) => b.four(`v${"abcd"[j]}`, j === 0 ? "q" : `q + ${j === 1 ? "" : `${j} * `}row`));
   const last = b.four("v", "q");
   const step = (y: Four, j: number): string => {
@@ -111,7 +110,7 @@ const alongColumn = (a: Source, b: Source, start = "0", end = "count"): string =
 };
 
 /** Walks along k in fours: groups of a from p, and of four rows of b, each `row` groups after the last, from q. */
-const alongBoth = (a: Source, b: Source): string => {
+export const alongBoth = (a: Source, b: Source): string => {
   const x = a.four("u", "p + k");
   const columns = [0, 1, 2, 3].map((j) =>
     b.four(`v${"abcd"[j]}`, j === 0 ? "q + k" : `q + ${j === 1 ? "" : `${j} * `}row + k`),
@@ -126,9 +125,52 @@ const alongBoth = (a: Source, b: Source): string => {
 };
 
 /**
+ * A stage: matrices [rows, columns] with four neighbours of a column in a group, ⌈rows / 4⌉ of them, zeros behind the last row.
+ * For a product along the rows, which then reads groups of both sides.
+ */
+export function inColumns<A>(of: number, rows: number, columns: number, count = 1): Stage<A> {
+  const groups = Math.ceil(rows / 4);
+  return {
+    length: 4 * groups * columns * count,
+    fours: true,
+    gather({ inputs }) {
+      const x = inputs[of];
+      const inFours = x.fours === true && columns % 4 === 0;
+      const reads = [0, 1, 2, 3].map((j) => {
+        const row = `(matrix * rows + ${j === 0 ? "first" : `first + ${j}`})`;
+        if (!inFours) return `y${j} = ${x.at(`${row} * columns + c`)};`;
+        const { text, parts } = x.four(`v${"abcd"[j]}`, `${row} * width + at`);
+        return `${text} y${j} = part < 0.5 ? ${parts[0]} : (part < 1.5 ? ${parts[1]} : (part < 2.5 ? ${parts[2]} : ${parts[3]}));`;
+      });
+      return {
+        numbers: { rows, columns, groups, ...(inFours && { width: columns / 4 }) },
+        body: `${divide("r", "group", "i", "groups")}${divide("matrix", "c", "r", "columns")}
+  let first = 4 * group;
+  ${inFours ? `let at = Math.floor((c + 0.5) / 4);\n  let part = c - 4 * at;` : ""}
+  let y0 = 0;
+  let y1 = 0;
+  let y2 = 0;
+  let y3 = 0;
+  ${reads.map((read, j) => `if (first + ${j} < rows) {\n    ${read}\n  }`).join("\n  ")}
+  return [y0, y1, y2, y3];`,
+      };
+    },
+  };
+}
+
+/** Whether a is better turned round first: the products of a column of it with four columns of b are many. */
+const turnsA = ({ N, K, transposeA, transposeB }: MatmulAttrs): boolean =>
+  transposeA && !transposeB && K % 4 === 0 && N % 4 === 0 && N >= MIN_COLUMNS;
+
+/** Fewer columns do not pay for turning the other side round. */
+export const MIN_COLUMNS = 32;
+
+/**
  * Error    products and sums are rounded to float32 at every step, in order of k: K · 2⁻²³ of Σ |a · b|
  */
 export const matmulGather: GpuForm<MatmulAttrs> = {
+  stages: ({ attrs, inputs: [a] }) =>
+    turnsA(attrs) ? [inColumns(0, attrs.K, attrs.M, a.length / Math.max(1, attrs.K * attrs.M))] : [],
   gather({ attrs, inputs: [a, b] }) {
     const { M, N, K, transposeA, transposeB, aOfBatch } = attrs;
     const batches = batchNumbers(attrs, M * K, K * N);
@@ -146,8 +188,10 @@ ${dotOf(a, b, "K")}
   return sum;`,
     };
   },
-  fours({ attrs, inputs: [a, b] }): Gather | null {
-    const { M, N, K, transposeA, transposeB, aOfBatch } = attrs;
+  fours({ attrs, inputs: [given, b], stages: [turned] }): Gather | null {
+    const { M, N, K, transposeB, aOfBatch } = attrs;
+    const a = turned ?? given;
+    const transposeA = attrs.transposeA && turned === undefined;
     const wholeA = !transposeA && K % 4 === 0;
     if (N % 4 !== 0 || (transposeB && !wholeA)) return null;
     const groups = wholeA ? 4 : 1;
@@ -179,138 +223,3 @@ function batchNumbers(
   const rules = { batchARepeat: a.repeat, batchACount: a.count, batchBRepeat: b.repeat, batchBCount: b.count };
   return { M, sizeA, sizeB, ...rules };
 }
-
-/**
- * Declares e, the group of row s: the number of groups that end at s or before; and `count`, how far to walk. A row of no
- * group takes no step.
- */
-const groupOf = (offsets: Source, steps: string): string => `
-  let e = 0;
-  for (let j = 1; j < E + 1; j += 1) {
-    if (${offsets.at("j")} <= s) {
-      e += 1;
-    }
-  }
-  let count = ${steps};
-  if (e >= E) {
-    count = 0;
-    e = 0;
-  }`;
-
-/** Error    as matmul; a row does not depend on the others */
-export const groupedMatmulGather: GpuForm<GroupedAttrs> = {
-  gather({ attrs: { D, N, transposed }, inputs: [x, w, offsets] }) {
-    const E = offsets.length - 1;
-    return {
-      numbers: { D, N, E, size: D * N, columnW: transposed ? D : 1, stepA: 1, stepB: transposed ? 1 : N },
-      turns: Math.max(D, E),
-      body: `${divide("s", "n", "i", "N")}${groupOf(offsets, "D")}
-  let p = s * D;
-  let q = e * size + n * columnW;${dotOf(x, w, "count")}
-  return sum;`,
-    };
-  },
-  fours({ attrs: { D, N, transposed }, inputs: [x, w, offsets] }): Gather | null {
-    const whole = D % 4 === 0;
-    if (N % 4 !== 0 || (transposed && !whole)) return null;
-    const E = offsets.length - 1;
-    const groups = whole ? 4 : 1;
-    return {
-      numbers: {
-        ...{ E, columns: N / 4, steps: D / groups, size: (D * N) / 4, ...(!whole && { stepA: 1 }) },
-        ...{ columnW: transposed ? D : 1, row: transposed ? D / 4 : N / 4 },
-      },
-      turns: Math.max(D / groups, E),
-      body: `${divide("s", "n", "i", "columns")}${groupOf(offsets, "steps")}
-  let p = s * steps;
-  let q = e * size + n * columnW;${SUMS}${transposed ? alongBoth(x, w) : whole ? alongRows(x, w) : alongColumn(x, w)}
-${RESULT}`,
-    };
-  },
-  checked: [2],
-  checksRange: true,
-};
-
-/** Error    as matmul, in order of s */
-export const groupedOuterGather: GpuForm<{ D: number; N: number }> = {
-  gather({ attrs: { D, N }, inputs: [x, g, offsets] }) {
-    return {
-      numbers: { D, N },
-      turns: x.length / Math.max(1, D),
-      body: `${divide("r", "n", "i", "N")}${divide("e", "d", "r", "D")}
-  let end = ${offsets.at("e + 1")};
-  let sum = 0;
-  for (let s = ${offsets.at("e")}; s < end; s += 1) {
-    sum += ${x.at("s * D + d")} * ${g.at("s * N + n")};
-  }
-  return sum;`,
-    };
-  },
-  fours({ attrs: { D, N }, inputs: [x, g, offsets] }): Gather | null {
-    if (N % 4 !== 0) return null;
-    return {
-      numbers: { stepA: D, row: N / 4 },
-      turns: x.length / Math.max(1, D),
-      body: `${divide("r", "n", "i", "row")}${divide("e", "d", "r", "stepA")}
-  let start = ${offsets.at("e")};
-  let end = ${offsets.at("e + 1")};
-  let p = start * stepA + d;
-  let q = start * row + n;${SUMS}${alongColumn(x, g, "start", "end")}
-${RESULT}`,
-    };
-  },
-};
-
-/** y[s, :] = b[e, :], 0 beyond the groups. */
-export const groupRowsGather: GpuForm<{ N: number }> = {
-  gather({ attrs: { N }, inputs: [b, offsets] }) {
-    const E = offsets.length - 1;
-    return {
-      numbers: { N, E },
-      turns: E,
-      body: `${divide("s", "n", "i", "N")}
-  let e = 0;
-  for (let j = 1; j < E + 1; j += 1) {
-    if (${offsets.at("j")} <= s) {
-      e += 1;
-    }
-  }
-  let y = 0;
-  if (e < E) {
-    y = ${b.at("e * N + n")};
-  }
-  return y;`,
-    };
-  },
-  fours({ attrs: { N }, inputs: [b, offsets] }): Gather | null {
-    if (N % 4 !== 0) return null;
-    const E = offsets.length - 1;
-    const v = b.four("v", "e * columns + n");
-    return {
-      numbers: { columns: N / 4, E },
-      turns: E,
-      body: `${divide("s", "n", "i", "columns")}${groupOf(offsets, "1")}${SUMS}
-  if (count > 0.5) {
-    ${v.text} ${v.parts.map((part, j) => `sum${j} = ${part};`).join(" ")}
-  }
-${RESULT}`,
-    };
-  },
-};
-
-/** y[e, :] = Σ x[s, :], rounded to float32 at every step. */
-export const groupSumsGather: GpuForm<{ N: number }> = {
-  gather({ attrs: { N }, inputs: [x, offsets] }) {
-    return {
-      numbers: { N },
-      turns: x.length / Math.max(1, N),
-      body: `${divide("e", "n", "i", "N")}
-  let end = ${offsets.at("e + 1")};
-  let sum = 0;
-  for (let s = ${offsets.at("e")}; s < end; s += 1) {
-    sum += ${x.at("s * N + n")};
-  }
-  return sum;`,
-    };
-  },
-};
