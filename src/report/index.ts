@@ -28,6 +28,8 @@ export type { LabelSet, LabelSets, NumbersLike, RoutingLike, TokenMask } from ".
 export { lineChart } from "./lineChart.ts";
 export type { Section } from "./page.ts";
 export { figure, page, table } from "./page.ts";
+export type { ReadableLike, ReadableRouting } from "./readRouting.ts";
+export { readRouting } from "./readRouting.ts";
 export type { EntropyOfExperts, LabelReport, RoutingReport } from "./statistics.ts";
 export { loadOf, routingReport } from "./statistics.ts";
 export { escapeHtml } from "./svg.ts";

@@ -36,7 +36,7 @@ export type LabelSets = Readonly<Record<string, LabelSet>>;
 /** One entry a token, over all routings one after the other: true or 1 = keep, false or 0 = padding. */
 export type TokenMask = ArrayLike<boolean | number>;
 
-const parts = ["tokenOfSlot", "expertOfSlot", "offsets", "slotsOfToken", "tokenOffsets"] as const;
+export const parts = ["tokenOfSlot", "expertOfSlot", "offsets", "slotsOfToken", "tokenOffsets"] as const;
 
 /** One or several routings as a list, each with the parts that are read, all with the same experts. */
 export function checkRoutings(op: string, routings: RoutingLike | readonly RoutingLike[]): readonly RoutingLike[] {
