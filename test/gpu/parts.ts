@@ -1,6 +1,6 @@
 /** What programs share: counting what the queue does, and catching what is thrown. */
 import { gpuCounts } from "../../src/gpu/index.ts";
-import type { Tensor } from "../../src/index.ts";
+import { type Tensor, tensor } from "../../src/index.ts";
 
 export const messageOf = async (promise: Promise<unknown>): Promise<string> => {
   try {
@@ -21,6 +21,8 @@ export const thrown = (fn: () => unknown): string => {
 };
 
 export const counted = async (fn: () => Promise<unknown>) => {
+  // What programs before this one have left in the queue is not this one's.
+  await tensor([0, 0]).add(1).read();
   const before = gpuCounts();
   const result = await fn();
   const after = gpuCounts();
