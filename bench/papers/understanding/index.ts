@@ -8,6 +8,8 @@ import { settings } from "./data.ts";
 import { kmeansTask } from "./kmeans.ts";
 import { mapExperiment } from "./map.ts";
 import { moeTask } from "./moe.ts";
+import { imagesExperiment, languagesExperiment } from "./real.ts";
+import { realTask } from "./realTask.ts";
 import { collapseExperiment } from "./remedies.ts";
 import { separabilityExperiment } from "./separability.ts";
 import { singleTask } from "./single.ts";
@@ -22,9 +24,11 @@ const experiments: readonly Experiment[] = [
   ablationsExperiment,
   collapseExperiment,
   separabilityExperiment,
+  imagesExperiment,
+  languagesExperiment,
 ];
 
-const tasks: readonly Task[] = [moeTask, singleTask, smoothingTask, kmeansTask, collapseTask, alarmTask];
+const tasks: readonly Task[] = [moeTask, singleTask, smoothingTask, kmeansTask, collapseTask, alarmTask, realTask];
 
 const lead = `Why do the experts of a mixture become different from one another, although they start alike and nobody tells them what to
 do? Chen, Deng, Wu, Gu and Li (NeurIPS 2022) answer with a task that can be solved by experts and by no single network of the same kind, a
