@@ -6,7 +6,7 @@
  */
 import type { Four, Gather, GpuCall, GpuForm, Source } from "../gpu/form.ts";
 import type { Width } from "./dispatch.ts";
-import { divide } from "./gather.gpu.ts";
+import { divide, FOUR_RESULT, fourCells, toFour } from "./gather.gpu.ts";
 
 /** How many slots are granted: the last entry of offsets. */
 const granted = (offsets: Source): string => offsets.at("E");
@@ -58,12 +58,12 @@ const slotFours = ([x, gate, tokenOfSlot, offsets]: readonly (Source | null)[], 
   const factor = gate === null ? "" : `${gate.at("s")} * `;
   return {
     numbers: { groups: D / 4, E: ends.length - 1 },
-    body: `${divide("s", "d", "i", "groups")}${FOUR_ZEROS}
+    body: `${divide("s", "d", "i", "groups")}${fourCells()}
   if (s < ${granted(ends)}) {
     ${v.text}
-    ${v.parts.map((part, j) => `y${j} = ${factor}${part};`).join(" ")}
+    ${toFour(v.parts, "=", factor)}
   }
-  return [y0, y1, y2, y3];`,
+${FOUR_RESULT}`,
   };
 };
 
@@ -79,23 +79,17 @@ const tokenFours = (
     numbers: { groups: D / 4, E: ends.length - 1 },
     turns: slots.length,
     body: `${divide("t", "d", "i", "groups")}
-  let end = ${starts.at("t + 1")};${FOUR_ZEROS}
+  let end = ${starts.at("t + 1")};${fourCells()}
   for (let j = ${starts.at("t")}; j < end; j += 1) {
     let s = ${slots.at("j")};
     if (s < ${granted(ends)}) {
       ${v.text}
-      ${v.parts.map((part, j) => `y${j} += ${factor}${part};`).join(" ")}
+      ${toFour(v.parts, "+=", factor)}
     }
   }
-  return [y0, y1, y2, y3];`,
+${FOUR_RESULT}`,
   };
 };
-
-const FOUR_ZEROS = `
-  let y0 = 0;
-  let y1 = 0;
-  let y2 = 0;
-  let y3 = 0;`;
 
 type Call = GpuCall<Width>;
 const slotsOf = ({ inputs: [x, tokenOfSlot, , , offsets] }: Call) => [x, null, tokenOfSlot, offsets];

@@ -19,6 +19,16 @@ export const ordered = (y: string, v: string, f: string): string => `
     ${y} = ${f};
   }`;
 
+/** Declares the four cells that a thread makes. `from` is what they start with. */
+export const fourCells = (from = "0"): string => [0, 1, 2, 3].map((j) => `\n  let y${j} = ${from};`).join("");
+
+/** What a thread of four cells ends with. */
+export const FOUR_RESULT = "  return [y0, y1, y2, y3];";
+
+/** A statement for each of four numbers, such as y2 += v[2]. `by` is a factor in front. */
+export const toFour = (parts: readonly string[], operator: "=" | "+=", by = ""): string =>
+  parts.map((part, j) => `y${j} ${operator} ${by}${part};`).join(" ");
+
 /** A text once for each of four cells: what it declares, and what `parts` names, has another name in each. */
 export function eachOfFour(text: string, parts: (cell: number) => Readonly<Record<string, string>>): string[] {
   const declared = [...text.matchAll(/\blet (\w+)/g)].map(([, name]) => name);

@@ -1,8 +1,8 @@
 /** Products of groups of rows as gathers: the thread of a cell finds its group by the offsets. */
 import type { Gather, GpuForm, Source } from "../gpu/form.ts";
-import { divide } from "./gather.gpu.ts";
+import { divide, FOUR_RESULT, fourCells, toFour } from "./gather.gpu.ts";
 import type { GroupedAttrs } from "./groupedMatmul.ts";
-import { addRow, alongBoth, alongColumn, alongRows, dotOf, inColumns, RESULT, SUMS } from "./matmul.gpu.ts";
+import { addRow, alongBoth, alongColumn, alongRows, dotOf, inColumns } from "./matmul.gpu.ts";
 
 /**
  * Declares e, the group of row s: the number of groups that end at s or before; and `count`, how far to walk. A row of no
@@ -47,8 +47,8 @@ export const groupedMatmulGather: GpuForm<GroupedAttrs> = {
       turns: Math.max(D / groups, E),
       body: `${divide("s", "n", "i", "columns")}${groupOf(offsets, "steps")}
   let p = s * steps;
-  let q = e * size + n * columnW;${SUMS}${transposed ? alongBoth(x, w) : whole ? alongRows(x, w) : alongColumn(x, w)}
-${RESULT}`,
+  let q = e * size + n * columnW;${fourCells()}${transposed ? alongBoth(x, w) : whole ? alongRows(x, w) : alongColumn(x, w)}
+${FOUR_RESULT}`,
     };
   },
   checked: [2],
@@ -92,7 +92,7 @@ export const groupedOuterGather: GpuForm<{ D: number; N: number }> = {
       body: `${divide("r", "n", "i", "row")}${divide("e", "d", "r", "D")}
   let start = ${offsets.at("e")};
   let end = ${offsets.at("e + 1")};
-  let p = d * quarters;${SUMS}
+  let p = d * quarters;${fourCells()}
   let first = Math.floor((start + 3) / 4);
   let last = Math.floor(end / 4);
   for (let t = first; t < last; t += 1) {
@@ -114,7 +114,7 @@ export const groupedOuterGather: GpuForm<{ D: number; N: number }> = {
       ${some.join("\n    ")}
     }
   }
-${RESULT}`,
+${FOUR_RESULT}`,
     };
   },
 };
@@ -147,11 +147,11 @@ export const groupRowsGather: GpuForm<{ N: number }> = {
     return {
       numbers: { columns: N / 4, E },
       turns: E,
-      body: `${divide("s", "n", "i", "columns")}${groupOf(offsets, "1")}${SUMS}
+      body: `${divide("s", "n", "i", "columns")}${groupOf(offsets, "1")}${fourCells()}
   if (count > 0.5) {
-    ${v.text} ${v.parts.map((part, j) => `sum${j} = ${part};`).join(" ")}
+    ${v.text} ${toFour(v.parts, "=")}
   }
-${RESULT}`,
+${FOUR_RESULT}`,
     };
   },
 };

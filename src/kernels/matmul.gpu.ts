@@ -5,7 +5,7 @@
  * a and four of b for sixteen products, 0.3 fetches each instead of 2.
  */
 import type { Four, Gather, GpuForm, Source, Stage } from "../gpu/form.ts";
-import { divide } from "./gather.gpu.ts";
+import { divide, FOUR_RESULT, fourCells, toFour } from "./gather.gpu.ts";
 import type { MatmulAttrs } from "./matmul.ts";
 
 /**
@@ -56,16 +56,8 @@ export const dotOf = (a: Source, b: Source, count: string): string => `
     q += stepB;
   }`;
 
-/** Four sums of a group of columns. */
-export const SUMS = `
-  let sum0 = 0;
-  let sum1 = 0;
-  let sum2 = 0;
-  let sum3 = 0;`;
-export const RESULT = "  return [sum0, sum1, sum2, sum3];";
-
-/** sum[j] += x · y[j] for each of four columns. */
-export const addRow = (x: string, y: Four): string => y.parts.map((part, j) => `sum${j} += ${x} * ${part};`).join(" ");
+/** y[j] += x · v[j] for each of four columns. */
+export const addRow = (x: string, v: Four): string => toFour(v.parts, "+=", `${x} * `);
 
 /**
  * Walks along k in fours: groups of a from p, and the rows k … k + 3 of b, groups of columns from q with `row` groups a row.
@@ -116,7 +108,7 @@ export const alongBoth = (a: Source, b: Source): string => {
     b.four(`v${"abcd"[j]}`, j === 0 ? "q + k" : `q + ${j === 1 ? "" : `${j} * `}row + k`),
   );
   const add = ({ text, parts }: Four, j: number): string =>
-    `${text} ${parts.map((part, at) => `sum${j} += ${x.parts[at]} * ${part};`).join(" ")}`;
+    `${text} ${parts.map((part, at) => `y${j} += ${x.parts[at]} * ${part};`).join(" ")}`;
   return `
   for (let k = 0; k < count; k += 1) {
     ${x.text}
@@ -146,13 +138,9 @@ export function inColumns<A>(of: number, rows: number, columns: number, count = 
         numbers: { rows, columns, groups, ...(inFours && { width: columns / 4 }) },
         body: `${divide("r", "group", "i", "groups")}${divide("matrix", "c", "r", "columns")}
   let first = 4 * group;
-  ${inFours ? `let at = Math.floor((c + 0.5) / 4);\n  let part = c - 4 * at;` : ""}
-  let y0 = 0;
-  let y1 = 0;
-  let y2 = 0;
-  let y3 = 0;
+  ${inFours ? `let at = Math.floor((c + 0.5) / 4);\n  let part = c - 4 * at;` : ""}${fourCells()}
   ${reads.map((read, j) => `if (first + ${j} < rows) {\n    ${read}\n  }`).join("\n  ")}
-  return [y0, y1, y2, y3];`,
+${FOUR_RESULT}`,
       };
     },
   };
@@ -205,8 +193,8 @@ ${dotOf(a, b, "K")}
         ...{ columnB: transposeB ? K : 1, row: transposeB ? K / 4 : N / 4 },
       },
       turns: K / groups,
-      body: `${divide("r", "n", "i", "columns")}${startsOf(aOfBatch.length > 1)}${SUMS}${along(a, b)}
-${RESULT}`,
+      body: `${divide("r", "n", "i", "columns")}${startsOf(aOfBatch.length > 1)}${fourCells()}${along(a, b)}
+${FOUR_RESULT}`,
     };
   },
 };

@@ -1,6 +1,6 @@
 /** Sums and largest elements, along a run of dims: one thread walks along n. */
 import type { Gather, GpuCall, GpuForm, Source } from "../gpu/form.ts";
-import { divide, TOP } from "./gather.gpu.ts";
+import { divide, FOUR_RESULT, fourCells, TOP, toFour } from "./gather.gpu.ts";
 import type { Span } from "./reduce.ts";
 import type { ScanAttrs } from "./scan.ts";
 
@@ -24,15 +24,11 @@ function partsOf({ n, inner, block, blocks }: Parts, x: Source): Gather {
       numbers: { n, columns: inner / 4, block, blocks },
       turns: block,
       body: `${place}
-  let end = Math.min(n, (b + 1) * block);
-  let y0 = 0;
-  let y1 = 0;
-  let y2 = 0;
-  let y3 = 0;
+  let end = Math.min(n, (b + 1) * block);${fourCells()}
   for (let k = b * block; k < end; k += 1) {
-    ${v.text} ${v.parts.map((part, j) => `y${j} += ${part};`).join(" ")}
+    ${v.text} ${toFour(v.parts, "+=")}
   }
-  return [y0, y1, y2, y3];`,
+${FOUR_RESULT}`,
     };
   }
   const inFours = inner === 1 && n % 4 === 0 && block % 4 === 0 && x.fours === true;

@@ -1,6 +1,6 @@
 /** Movement, joining, and gathers and scatter-adds by index: all as gathers. */
 import type { Gather, GpuCall, GpuForm, Range, Source } from "../gpu/form.ts";
-import { divide, overAll, strided } from "./gather.gpu.ts";
+import { divide, FOUR_RESULT, fourCells, overAll, strided, toFour } from "./gather.gpu.ts";
 import type { Span } from "./reduce.ts";
 
 type Ranges = readonly (Range | null)[];
@@ -66,15 +66,11 @@ function selectedFours({ attrs: { n, inner, M }, inputs: [x, index] }: GpuCall<I
   return {
     numbers: { n, groups: inner / 4, M, none: Number.NaN },
     body: `${divide("q", "c", "i", "groups")}${divide("o", "m", "q", "M")}
-  let j = ${index.at("m")};
-  let y0 = none;
-  let y1 = none;
-  let y2 = none;
-  let y3 = none;
+  let j = ${index.at("m")};${fourCells("none")}
   if (j >= 0 && j < n) {
-    ${v.text} ${v.parts.map((part, at) => `y${at} = ${part};`).join(" ")}
+    ${v.text} ${toFour(v.parts, "=")}
   }
-  return [y0, y1, y2, y3];`,
+${FOUR_RESULT}`,
   };
 }
 
@@ -118,11 +114,7 @@ function rowSumsOfFour(attrs: IndexAttrs, src: Source, index: Source, x: Source 
   return {
     numbers: { ...all.numbers, ...size, M },
     turns: all.turns ?? 1,
-    body: `${place}
-  let y0 = 0;
-  let y1 = 0;
-  let y2 = 0;
-  let y3 = 0;${all.body}
+    body: `${place}${fourCells()}${all.body}
   ${from?.text ?? ""}
   return [${[0, 1, 2, 3].map((j) => (from === null ? `y${j}` : `y${j} + ${from.parts[j]}`)).join(", ")}];`,
   };
@@ -133,7 +125,7 @@ const groupsOfFour = (src: Source, index: Source) =>
   overAll(index, (value, m, letter) => {
     const v = src.four(`u${letter}`, `(o * M + ${m}) * groups + c`);
     return `if (${value} === row) {
-      ${v.text} ${v.parts.map((part, j) => `y${j} += ${part};`).join(" ")}
+      ${v.text} ${toFour(v.parts, "+=")}
     }`;
   });
 
