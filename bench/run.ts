@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { Children } from "./children.ts";
 import { writeGpuPage } from "./gpu/markdown.ts";
 import { gpuLast } from "./gpu/table.ts";
-import { chosenCases, type Options, parseOptions, UsageError, usage } from "./options.ts";
+import { chosenCases, type Options, parseOptions, usage } from "./options.ts";
 import { writePage } from "./page.ts";
 import { type Present, presentPeers } from "./peers/install.ts";
 import { minutes, progressLine } from "./progress.ts";
@@ -19,6 +19,7 @@ import type { Roof } from "./roof.ts";
 import type { Settings } from "./sides/side.ts";
 import { type Cell, OWN, type Plan, processesOf, type Results, type Row, runSuite } from "./suite.ts";
 import { digits, failures, header, line } from "./table.ts";
+import { outputOf, runCommand } from "./usage.ts";
 
 const INTERRUPTED = 130;
 const NONE: Present = { versions: {}, missing: {}, python: "" };
@@ -37,8 +38,7 @@ async function main(args: readonly string[]): Promise<number> {
       children.stop();
     });
   }
-  // Standard output is one of the two: for people, or for the program that reads the JSON.
-  const output = options.json === "-" ? process.stderr : process.stdout;
+  const output = outputOf(options);
   const began = performance.now();
   const folder = mkdtempSync(join(tmpdir(), "moegrad-bench-"));
   try {
@@ -143,9 +143,4 @@ function lastWords({ rows, device }: Results): string {
   return `moegrad on ${device || "no device"}; ${off}`;
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  process.stderr.write(`npm run bench: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
-}
+await runCommand("npm run bench", main);

@@ -5,6 +5,22 @@ import { dirname } from "node:path";
 /** A command line that asks for what there is not. */
 export class UsageError extends Error {}
 
+/**
+ * Runs a command to its exit status. What it throws is one line: status 2 where the command line is wrong, else 1.
+ */
+export async function runCommand(name: string, main: (args: readonly string[]) => Promise<number>): Promise<void> {
+  try {
+    process.exitCode = await main(process.argv.slice(2));
+  } catch (error) {
+    process.stderr.write(`${name}: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = error instanceof UsageError ? 2 : 1;
+  }
+}
+
+/** Where people read. Standard output is one of the two: for them, or for the program that reads the JSON. */
+export const outputOf = ({ json }: { readonly json: string | null }): NodeJS.WriteStream =>
+  json === "-" ? process.stderr : process.stdout;
+
 export function refuse(name: string, value: string, expected: string, why = ""): never {
   throw new UsageError(`--${name} has ${JSON.stringify(value)}, expected ${expected}${why ? ` (${why})` : ""}`);
 }

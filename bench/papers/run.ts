@@ -5,8 +5,9 @@
  */
 import { writeFileSync } from "node:fs";
 import { minutes } from "../progress.ts";
+import { outputOf, runCommand } from "../usage.ts";
 import type { Verdict } from "./experiment.ts";
-import { type Options, parseOptions, UsageError, usage } from "./options.ts";
+import { type Options, parseOptions, usage } from "./options.ts";
 import { writePage } from "./page.ts";
 import { runTrials } from "./pool.ts";
 import { progressLine } from "./progress.ts";
@@ -21,8 +22,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
-  // Standard output is one of the two: for people, or for the program that reads the JSON.
-  const output = options.json === "-" ? process.stderr : process.stdout;
+  const output = outputOf(options);
   const stop = new AbortController();
   process.on("SIGINT", () => {
     if (stop.signal.aborted) process.exit(INTERRUPTED);
@@ -87,9 +87,4 @@ function textOf({ findings, asked, there }: Results): string {
 const markOf = ({ claim, found, holds }: Verdict): string =>
   `${holds === null ? "open" : holds ? "holds" : "DOES NOT HOLD"}: ${claim}: ${found}`;
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  process.stderr.write(`npm run paper: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
-}
+await runCommand("npm run paper", main);

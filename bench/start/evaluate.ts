@@ -4,7 +4,7 @@ import { type RoutingReport, routingReport } from "../../src/report/index.ts";
 import { batchOf, type Corpus, dealBatches, type Windows } from "./data.ts";
 import { labelSets } from "./labels.ts";
 import type { CharModel } from "./model.ts";
-import { partsOf, type ReadRouting, readRouting, taken } from "./read.ts";
+import { partsOf, type ReadRouting, taken, takenRouting } from "./read.ts";
 
 /** Characters in a coloured piece. */
 const PIECE = 100;
@@ -31,7 +31,7 @@ export async function evaluate(model: CharModel, windows: Windows, batches: read
     const { sum, made } = noGrad(() => scope(() => lookAt(chosen)));
     nats += (await taken(sum))[0];
     count += chosen.length;
-    for (const parts of made) routings.push(await readRouting(parts));
+    for (const parts of made) routings.push(await takenRouting(parts));
   }
   model.train();
   return { bits: nats / Math.LN2 / count, routings };

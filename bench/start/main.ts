@@ -7,9 +7,10 @@
  */
 import { writeFileSync } from "node:fs";
 import { device, useDevice } from "../../src/index.ts";
+import { outputOf, runCommand } from "../usage.ts";
 import { loadCorpus } from "./data.ts";
 import { useGpu } from "./gpu.ts";
-import { type Options, parseOptions, UsageError, usage } from "./options.ts";
+import { type Options, parseOptions, usage } from "./options.ts";
 import { resultsPage } from "./page.ts";
 import { trainAll } from "./pool.ts";
 import { duration, grouped, progressLine } from "./progress.ts";
@@ -25,8 +26,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
-  // Standard output is one of the two: for people, or for the program that reads the JSON.
-  const output = options.json === "-" ? process.stderr : process.stdout;
+  const output = outputOf(options);
   const results = await run(options, output);
   writeFileSync(options.out, resultsPage(results));
   const json = `${JSON.stringify(results, null, 1)}\n`;
@@ -76,11 +76,6 @@ function lastLine({ out, routers }: Options, { interrupted, models, seconds }: R
   return `Interrupted after ${grouped(steps)} steps of ${models.length} of ${routers.length} models; ${out} shows what ran.`;
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  process.stderr.write(`npm start: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
-}
+await runCommand("npm start", main);
 // Dawn keeps a process alive for as long as it has a device.
 if (device().name === "gpu") process.stdout.write("", () => process.exit());

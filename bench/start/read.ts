@@ -1,7 +1,7 @@
 /** Reading: the numbers of tensors, wherever they are. On a GPU they come later, and nothing has `.data`. */
 import { gpuCounts } from "../../src/gpu/index.ts";
 import type { Routing, Tensor } from "../../src/index.ts";
-import type { NumbersLike, RoutingLike } from "../../src/report/index.ts";
+import { type NumbersLike, type RoutingLike, readRouting } from "../../src/report/index.ts";
 
 /** The numbers of a tensor that nobody needs afterwards. */
 export async function taken(x: Tensor): Promise<Float32Array | Float64Array | Int32Array> {
@@ -17,7 +17,7 @@ type Part = (typeof PARTS)[number];
 export type RoutingParts = Pick<Routing, "numTokens" | "numExperts" | "numSlots" | Part>;
 
 /** … and as numbers on the host. */
-export type ReadRouting = RoutingLike & Readonly<Record<Part, NumbersLike>>;
+export type ReadRouting = RoutingLike & { readonly gate: NumbersLike };
 
 export function partsOf(routing: Routing): RoutingParts {
   const { numTokens, numExperts, numSlots } = routing;
@@ -25,11 +25,12 @@ export function partsOf(routing: Routing): RoutingParts {
   return { numTokens, numExperts, numSlots, ...parts };
 }
 
-export async function readRouting(parts: RoutingParts): Promise<ReadRouting> {
-  const { numTokens, numExperts, numSlots } = parts;
-  const read = {} as Record<Part, NumbersLike>;
-  for (const part of PARTS) read[part] = { data: await taken(parts[part]) };
-  return { numTokens, numExperts, numSlots, ...read };
+/** The parts as numbers; nobody needs the tensors afterwards. */
+export async function takenRouting(parts: RoutingParts): Promise<ReadRouting> {
+  const read = await readRouting(parts);
+  const gate = { data: await parts.gate.read() };
+  for (const part of PARTS) parts[part].dispose();
+  return { ...read, gate };
 }
 
 /** What a GPU did. */
