@@ -9,32 +9,15 @@ import { stagesOf } from "../../bench/papers/understanding/stages.ts";
 import { moeVerdicts } from "../../bench/papers/understanding/verdicts.ts";
 import { Generator } from "../../src/index.ts";
 import { dispatchEntropy } from "../../src/report/index.ts";
+import { SETTING_1_LINEAR, SETTING_2_CUBIC } from "../notebooks.ts";
 
 describe("dispatch entropy on tables of the authors' notebooks", () => {
   const diagonal = [0, 1, 2, 3].map((k) => [0, 1, 2, 3].map((m) => (k === m ? 25 : 0)));
   test.each([
     ["one expert each", diagonal, 0],
     ["even", diagonal.map((row) => row.map(() => 7)), 1.386294],
-    [
-      "setting 2, cubic",
-      [
-        [6, 1, 2074, 0, 78, 1983, 0, 1],
-        [7, 1, 0, 0, 2328, 1561, 0, 0],
-        [3558, 2, 6, 0, 44, 452, 0, 0],
-        [7, 3539, 13, 0, 84, 255, 0, 0],
-      ],
-      0.377557,
-    ],
-    [
-      "setting 1, linear",
-      [
-        [1, 0, 1968, 0, 516, 0, 3, 1547],
-        [0, 0, 1051, 0, 1092, 0, 0, 1856],
-        [10, 0, 1292, 0, 1234, 0, 404, 1066],
-        [137, 0, 1278, 0, 1116, 0, 338, 1091],
-      ],
-      1.313949,
-    ],
+    ["setting 2, cubic", SETTING_2_CUBIC, 0.377557],
+    ["setting 1, linear", SETTING_1_LINEAR, 1.313949],
   ])("%s", (_, matrix, expected) => {
     expect(dispatchEntropy(matrix)).toBeCloseTo(expected, 6);
   });

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import * as report from "../../src/report/index.ts";
+import { SETTING_1_LINEAR, SETTING_2_CUBIC } from "../notebooks.ts";
 import { naiveEntropy, permutation, total } from "./record.ts";
 
 const { chanceInformation, conditionalEntropy, dispatchEntropy, entropy } = report;
@@ -224,26 +225,8 @@ describe("the dispatch entropy of Chen et al., Eq. 6.1: a row a cluster, a colum
       0,
     ],
     ["uniform", Array.from({ length: 4 }, () => [7, 7, 7, 7, 7, 7, 7, 7]), 1.386294],
-    [
-      "the published nonlinear table of setting 2",
-      [
-        [6, 1, 2074, 0, 78, 1983, 0, 1],
-        [7, 1, 0, 0, 2328, 1561, 0, 0],
-        [3558, 2, 6, 0, 44, 452, 0, 0],
-        [7, 3539, 13, 0, 84, 255, 0, 0],
-      ],
-      0.377557,
-    ],
-    [
-      "the published linear table of setting 1",
-      [
-        [1, 0, 1968, 0, 516, 0, 3, 1547],
-        [0, 0, 1051, 0, 1092, 0, 0, 1856],
-        [10, 0, 1292, 0, 1234, 0, 404, 1066],
-        [137, 0, 1278, 0, 1116, 0, 338, 1091],
-      ],
-      1.313949,
-    ],
+    ["the published nonlinear table of setting 2", SETTING_2_CUBIC, 0.377557],
+    ["the published linear table of setting 1", SETTING_1_LINEAR, 1.313949],
     [
       "everything on one expert, with the clusters of setting 1",
       [
